@@ -1,0 +1,49 @@
+//! The CRDs as they are installed: what derive makes, and what it cannot say.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use serde_json::{Value, json};
+
+/// Adds what derive cannot express: `status` begins as "never observed" (without it kstatus takes an unseen object for
+/// ready), and no field is nullable (an explicit `null` would be a difference for GitOps tools).
+pub fn finish(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, serde_json::Error> {
+    let mut tree = serde_json::to_value(crd)?;
+    if let Some(versions) = tree.pointer_mut("/spec/versions").and_then(Value::as_array_mut) {
+        for version in versions {
+            if let Some(schema) = version.pointer_mut("/schema/openAPIV3Schema") {
+                drop_nullable(schema);
+                default_status(schema);
+            }
+        }
+    }
+    serde_json::from_value(tree)
+}
+
+fn default_status(schema: &mut Value) {
+    if let Some(status) = schema.pointer_mut("/properties/status").and_then(Value::as_object_mut) {
+        status.insert("default".into(), json!({"observedGeneration": -1}));
+        status.entry("description").or_insert_with(|| json!("Observed state; written by the operator alone."));
+        // The default that serde knows is already the one above.
+        if let Some(field) =
+            status.get_mut("properties").and_then(|p| p.get_mut("observedGeneration")).and_then(Value::as_object_mut)
+        {
+            field.remove("default");
+        }
+    }
+}
+
+/// Removes `nullable`, the `null` of enums and defaults inside the schema, at any depth.
+fn drop_nullable(node: &mut Value) {
+    match node {
+        Value::Object(map) => {
+            if map.get("nullable").is_some_and(Value::is_boolean) {
+                map.remove("nullable");
+            }
+            if let Some(Value::Array(values)) = map.get_mut("enum") {
+                values.retain(|v| !v.is_null());
+            }
+            map.values_mut().for_each(drop_nullable);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nullable),
+        _ => {}
+    }
+}

@@ -1,0 +1,100 @@
+//! What a kind brings to the engine: its rules, its targets, and its plan.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::finding::Finding;
+use super::memory::Memory;
+use super::plan::{Guard, Plan, Target};
+use crate::api::conditions::Reason;
+use crate::api::{Managed, Policy};
+
+/// A managed kind. One file in each layer; this is the engine's.
+pub trait Kind: Managed {
+    /// Kind as in manifests; also the label of metrics.
+    const KIND: &'static str;
+    /// The validated spec. Later phases do not see the raw one.
+    type Desired: Send + Sync;
+
+    /// Phase 2: the desired state, or all findings.
+    fn validate(&self) -> Result<Self::Desired, Vec<Finding>>;
+    /// What phase 3 reads. The first target is the one that `status.remote` is about.
+    fn targets(desired: &Self::Desired) -> Vec<Target>;
+    /// Phase 4: the plan, or why there can be none.
+    fn plan(desired: &Self::Desired, input: &PlanInput<'_>) -> Result<Plan, Blocked>;
+    /// Whether the spec holds content that was never applied.
+    fn is_unapplied(desired: &Self::Desired, memory: &Memory) -> bool;
+    /// The live content as this kind manifests it, as a check that two states hold the same: what takes part in comparisons.
+    fn content(state: &State) -> Value;
+    /// Whether and how propagation of a write is watched.
+    fn propagation(_desired: &Self::Desired) -> Option<super::propagation::Watch> {
+        None
+    }
+}
+
+/// What phase 4 knows.
+#[derive(Debug)]
+pub struct PlanInput<'a> {
+    /// The live state by target.
+    pub observed: &'a Observed,
+    /// What the status remembers.
+    pub memory: &'a Memory,
+    /// What may be done about a difference.
+    pub policy: Policy,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// The live state by target.
+pub type Observed = BTreeMap<Target, Seen>;
+
+/// What a read showed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seen {
+    /// The remote object.
+    Present(State),
+    /// 404.
+    Absent,
+}
+
+/// One remote object as it was sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// The whole document.
+    pub document: Value,
+    /// Version, as text.
+    pub version: Option<String>,
+    /// ETag, as it is sent back.
+    pub etag: Option<String>,
+    /// The guard for a write that is computed from this state, or why nothing may be written.
+    pub guard: Result<Guard, String>,
+}
+
+/// Why there can be no plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// Reason of the condition.
+    pub reason: Reason,
+    /// What happened, to which object, and what to do.
+    pub message: String,
+}
+
+impl Blocked {
+    /// A blocked plan.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
+impl PlanInput<'_> {
+    /// The state of a target; `absent` is the message where it does not exist.
+    pub fn state(&self, target: &Target, absent: impl FnOnce() -> String) -> Result<&State, Blocked> {
+        match self.observed.get(target) {
+            Some(Seen::Present(state)) => Ok(state),
+            Some(Seen::Absent) => Err(Blocked::new(Reason::NotFound, absent())),
+            None => Err(Blocked::new(Reason::InternalError, format!("{target} was not read; this is a defect of the operator"))),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The decisions, without IO: rules, the generic field diff, plans and what may run of them.
+//!
+//! No async, no clock, no client: time comes in as a value, and everything that goes out is a value.
+
+pub mod agent_assist_config;
+pub mod diff;
+pub mod display;
+pub mod finding;
+pub mod gate;
+pub mod genesys_org;
+pub mod json;
+pub mod kind;
+pub mod memory;
+pub mod plan;
+pub mod pointer;
+pub mod propagation;
+
+pub use finding::Finding;
+pub use kind::{Kind, Observed, PlanInput, State};
+pub use plan::{Action, Change, Guard, Plan, Step, Target, Why};

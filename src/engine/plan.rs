@@ -1,0 +1,239 @@
+//! The plan as a value: steps by target, each with the guard it was computed under. Printable, serialisable, consumed by
+//! `remote::execute`.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::{display, json as json_util};
+use crate::api::status::AppliedField;
+
+/// A remote object that is read or written: `config/retail-assist`, `user/u1`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Target {
+    /// Family of remote objects, for example `config`.
+    pub family: &'static str,
+    /// Id in that family.
+    pub id: String,
+}
+
+impl Target {
+    /// A target.
+    pub fn new(family: &'static str, id: impl Into<String>) -> Self {
+        Self { family, id: id.into() }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.family, self.id)
+    }
+}
+
+impl Serialize for Target {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// What protects a write from overwriting an unseen change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Guard {
+    /// ETag and version of the state that the step was computed from; the write asks for version + 1.
+    EtagAndVersion {
+        /// ETag, as it is sent back.
+        etag: String,
+        /// Version that was read.
+        version: i32,
+    },
+    /// Version of that state; the write asks for version + 1.
+    Version(i64),
+    /// None: the write follows a fresh read.
+    None,
+}
+
+/// What a write does, as its audit record says it (contract section 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Action {
+    /// C3 with declared settings.
+    ConfigUpdate,
+    /// C3 with a snapshot.
+    ConfigRestore,
+    /// P2.
+    VersionPromotion,
+    /// S2.
+    SkillUpdate,
+}
+
+impl Action {
+    /// The text of the audit record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConfigUpdate => "CONFIG_UPDATE",
+            Self::ConfigRestore => "CONFIG_RESTORE",
+            Self::VersionPromotion => "VERSION_PROMOTION",
+            Self::SkillUpdate => "SKILL_UPDATE",
+        }
+    }
+}
+
+/// Why a step is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum Why {
+    /// The spec says something new.
+    SpecChange,
+    /// Somebody else changed a declared field.
+    DriftRepair,
+    /// A snapshot is brought back.
+    Restore,
+}
+
+impl Why {
+    /// The text in `status.history` and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SpecChange => "SpecChange",
+            Self::DriftRepair => "DriftRepair",
+            Self::Restore => "Restore",
+        }
+    }
+}
+
+/// One field that changes. Both sides unset cannot be.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Change {
+    /// JSON pointer of the field in the remote object.
+    pub path: String,
+    /// Live value; unset where the field is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Value>,
+    /// New value; unset where the field is removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<Value>,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = display::escape(&self.path);
+        match (&self.from, &self.to) {
+            (Some(from), Some(to)) => write!(f, "~ {path}: {} -> {}", display::value(from), display::value(to)),
+            (None, Some(to)) => write!(f, "+ {path}: {}", display::value(to)),
+            (Some(from), None) => write!(f, "- {path}: {}", display::value(from)),
+            (None, None) => write!(f, "  {path}"),
+        }
+    }
+}
+
+/// One write.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// What is written.
+    pub target: Target,
+    /// The guard of the exact state that the step was computed from.
+    pub guard: Guard,
+    /// What the write does.
+    pub action: Action,
+    /// Why it is needed.
+    pub why: Why,
+    /// The version that the write asks for.
+    pub version: String,
+    /// The fields that change.
+    pub changes: Vec<Change>,
+    /// Request body: the whole new content. Not printed: it holds what others declared.
+    #[serde(skip)]
+    pub body: Value,
+    /// SHA-256 of the content before, as RFC 8785 JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before_hash: Option<String>,
+    /// SHA-256 of the content after, as RFC 8785 JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after_hash: Option<String>,
+}
+
+/// What is to be done, and what is only to be reported.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// The writes, in order of target.
+    pub steps: Vec<Step>,
+    /// Differences that the policy leaves alone.
+    pub drift: Vec<Change>,
+    /// Paths that are no longer declared and are left as they are.
+    pub released: Vec<String>,
+    /// `status.applied` once the steps are done; what it is already where there are none.
+    #[serde(skip)]
+    pub applied: Vec<AppliedField>,
+}
+
+impl Plan {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Digest over the targets and the list of (path, from, to): a foreign edit elsewhere does not change it.
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        for step in &self.steps {
+            hash.update(step.target.to_string());
+            for change in &step.changes {
+                let side = |v: &Option<Value>| v.as_ref().map(json_util::normal);
+                hash.update(
+                    json!([change.path, side(&change.from), side(&change.to), change.from.is_some(), change.to.is_some()])
+                        .to_string(),
+                );
+            }
+        }
+        let mut digest = json_util::hex(&hash.finalize());
+        digest.truncate(16);
+        digest
+    }
+
+    /// All changes of all steps.
+    pub fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.steps.iter().flat_map(|step| &step.changes)
+    }
+
+    /// Why the plan writes: a change of spec goes before a repair.
+    pub fn why(&self) -> Option<Why> {
+        let mut why = None;
+        for step in &self.steps {
+            match step.why {
+                Why::DriftRepair => why = why.or(Some(Why::DriftRepair)),
+                other => return Some(other),
+            }
+        }
+        why
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() && self.drift.is_empty() && self.released.is_empty() {
+            return writeln!(f, "No changes.");
+        }
+        for step in &self.steps {
+            let guard = match &step.guard {
+                Guard::EtagAndVersion { version, .. } => format!("version {version} -> {}", step.version),
+                Guard::Version(version) => format!("version {version} -> {}", step.version),
+                Guard::None => format!("new version {}", step.version),
+            };
+            writeln!(f, "{} ({}, {guard})", step.target, step.why.as_str())?;
+            for change in &step.changes {
+                writeln!(f, "  {change}")?;
+            }
+        }
+        for change in &self.drift {
+            writeln!(f, "  {change}   (reported, not written)")?;
+        }
+        for path in &self.released {
+            writeln!(f, "  = {}   (no longer declared, left as it is)", display::escape(path))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,3 @@
+//! Assist Operator.
+pub mod api;
+pub mod engine;
