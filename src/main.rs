@@ -1,7 +1,22 @@
-fn main() {
-    use kube::CustomResourceExt;
-    for c in [assist_operator::api::AgentAssistConfig::crd(), assist_operator::api::GenesysOrg::crd()] {
-        println!("{}", serde_saphyr::to_string(&assist_operator::api::schema::finish(c).unwrap()).unwrap());
-        println!("---");
+//! The binary.
+
+use std::process::ExitCode;
+
+use assist_operator::cli::{self, Cli};
+use clap::Parser;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // Two TLS users in one binary: without a default provider the first client would panic.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        anstream::eprintln!("error: the TLS provider was already set; this is a defect");
+        return ExitCode::FAILURE;
+    }
+    match cli::main(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            anstream::eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

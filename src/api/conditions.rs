@@ -86,6 +86,36 @@ pub enum Phase {
 }
 
 impl Reason {
+    /// Every reason.
+    pub const ALL: [Reason; 26] = [
+        Self::Succeeded,
+        Self::Verified,
+        Self::Unverified,
+        Self::DriftReported,
+        Self::Observed,
+        Self::Progressing,
+        Self::ConflictDetected,
+        Self::RateLimited,
+        Self::OrgUnavailable,
+        Self::AwaitingApproval,
+        Self::ChangeBudgetExceeded,
+        Self::AuditBacklog,
+        Self::AwaitingPropagation,
+        Self::DependencyNotFound,
+        Self::DuplicateOwner,
+        Self::Suspended,
+        Self::InvalidSpec,
+        Self::NotFound,
+        Self::AuthenticationFailed,
+        Self::PermissionDenied,
+        Self::RemoteRejected,
+        Self::Superseded,
+        Self::NotConverging,
+        Self::PropagationTimeout,
+        Self::InternalError,
+        Self::PartiallyApplied,
+    ];
+
     /// The text in `reason`.
     pub fn as_str(self) -> &'static str {
         match self {

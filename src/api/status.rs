@@ -128,6 +128,10 @@ pub struct Intent {
     /// One entry for each write.
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub steps: Vec<IntentStep>,
+    /// The fields that the writes would create.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub creates: Vec<String>,
 }
 
 /// One write that was about to be sent.

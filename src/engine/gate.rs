@@ -40,7 +40,7 @@ pub struct GateInput<'a> {
 /// A plan that the remote refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// Digest of the plan.
+    /// Digest of the plan; empty after a restart, where it is not known: any plan waits then.
     pub digest: String,
     /// Reason it was refused with.
     pub reason: Reason,
@@ -76,7 +76,9 @@ pub fn decide(plan: &Plan, input: &GateInput<'_>) -> Gate {
     if let (Some(message), false) = (input.not_kept, input.requested) {
         return hold(Reason::NotConverging, message, None);
     }
-    if let Some(refusal) = input.refused.filter(|r| r.digest == plan.digest() && r.until > input.now && !input.requested) {
+    if let Some(refusal) =
+        input.refused.filter(|r| (r.digest.is_empty() || r.digest == plan.digest()) && r.until > input.now && !input.requested)
+    {
         return hold(refusal.reason, &refusal.message, Some(refusal.until));
     }
     if let Some((path, until)) = contested(plan, input).filter(|_| !input.requested) {

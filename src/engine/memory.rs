@@ -1,6 +1,6 @@
 //! What `status` remembers of the past: which fields this object declared, and whether it created them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -13,6 +13,8 @@ use crate::api::status::{AppliedField, ManagedStatus};
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     applied: BTreeMap<String, AppliedField>,
+    /// Fields that a write created whose answer was never recorded.
+    created: BTreeSet<String>,
 }
 
 /// What the memory says about fields that are no longer declared.
@@ -28,7 +30,17 @@ impl Memory {
     /// From a status. Empty where the status is about another remote object.
     pub fn of(status: Option<&ManagedStatus>, host: &str, id: &str) -> Self {
         let remembered = status.filter(|s| s.remote.as_ref().is_some_and(|r| r.host == host && r.id == id));
-        Self { applied: remembered.into_iter().flat_map(|s| &s.applied).map(|a| (a.path.clone(), a.clone())).collect() }
+        Self {
+            created: BTreeSet::new(),
+            applied: remembered.into_iter().flat_map(|s| &s.applied).map(|a| (a.path.clone(), a.clone())).collect(),
+        }
+    }
+
+    /// Takes over what an interrupted write created, once a read showed that it took effect.
+    #[must_use]
+    pub fn having_created(mut self, paths: impl IntoIterator<Item = String>) -> Self {
+        self.created.extend(paths);
+        self
     }
 
     /// The entries, by path.
@@ -77,7 +89,7 @@ impl Memory {
                 continue;
             }
             let absent = !value.is_null() && live.pointer(path).is_none();
-            let created = absent || previous.is_some_and(|p| p.created);
+            let created = absent || previous.is_some_and(|p| p.created) || self.created.contains(path);
             applied.insert(path.clone(), AppliedField { path: path.clone(), digest: json_util::short_digest(value), created });
             self.containers(path, live, &mut applied);
         }
@@ -88,7 +100,10 @@ impl Memory {
     fn containers(&self, path: &str, live: &Value, applied: &mut BTreeMap<String, AppliedField>) {
         let mut around = path;
         while let Some((parent, _)) = around.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
-            if live.pointer(parent).is_none() || self.applied.get(parent).is_some_and(is_container) {
+            if live.pointer(parent).is_none()
+                || self.created.contains(parent)
+                || self.applied.get(parent).is_some_and(is_container)
+            {
                 let digest = json_util::short_digest(&json!({}));
                 applied.entry(parent.to_owned()).or_insert_with(|| AppliedField {
                     path: parent.to_owned(),
@@ -114,7 +129,7 @@ mod tests {
     use super::*;
 
     fn memory(applied: Vec<AppliedField>) -> Memory {
-        Memory { applied: applied.into_iter().map(|a| (a.path.clone(), a)).collect() }
+        Memory { created: BTreeSet::new(), applied: applied.into_iter().map(|a| (a.path.clone(), a)).collect() }
     }
 
     fn leaves(value: &Value) -> Vec<(String, Value)> {

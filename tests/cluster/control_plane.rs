@@ -2,10 +2,7 @@
 //!
 //! RBAC is on. There are no controllers: nothing creates pods or service accounts, and nothing collects garbage. Everything ends with the
 //! test process, also after a panic or `kill -9`.
-#![allow(
-    dead_code,
-    reason = "every test binary that includes this module uses another part of it"
-)]
+#![allow(dead_code, reason = "every test binary that includes this module uses another part of it")]
 
 #[path = "layout.rs"]
 mod layout;
@@ -100,10 +97,7 @@ impl ControlPlane {
     /// It runs in the test's own folder: that of the package.
     pub fn kubectl_command(&self) -> Command {
         let mut command = Command::new(self.layout.kubectl());
-        hermetic(&mut command)
-            .env("HOME", self.layout.home())
-            .env("KUBECONFIG", self.kubeconfig())
-            .env("KUBERC", "off");
+        hermetic(&mut command).env("HOME", self.layout.home()).env("KUBECONFIG", self.kubeconfig()).env("KUBERC", "off");
         command
     }
 
@@ -115,11 +109,7 @@ impl ControlPlane {
     /// Runs kubectl to its end with `input` on its stdin.
     pub fn kubectl_with_input(&self, args: &[&str], input: &str) -> Out {
         let mut command = self.kubectl_command();
-        command
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("start kubectl");
         let mut stdin = child.stdin.take().expect("stdin is piped");
         let output = thread::scope(|scope| {
@@ -155,25 +145,12 @@ impl ControlPlane {
     /// object of a new kind back until 2 s after that.
     #[track_caller]
     pub fn apply_crds(&self, yaml: &str) {
-        let args = [
-            "apply",
-            "--server-side",
-            "--force-conflicts",
-            "-o",
-            "name",
-            "-f",
-            "-",
-        ];
+        let args = ["apply", "--server-side", "--force-conflicts", "-o", "name", "-f", "-"];
         let applied = self.kubectl_with_input(&args, yaml).expect_success(&args);
         // A resource name such as `prompttemplates.assist-operator.dev` is also the CRD's own name.
-        for name in applied
-            .lines()
-            .filter_map(|line| line.strip_prefix("customresourcedefinition.apiextensions.k8s.io/"))
-        {
+        for name in applied.lines().filter_map(|line| line.strip_prefix("customresourcedefinition.apiextensions.k8s.io/")) {
             let get = ["get", name, "--all-namespaces", "-o", "name"];
-            self.wait_until(&format!("{name} is served"), || {
-                self.kubectl(&get).success()
-            });
+            self.wait_until(&format!("{name} is served"), || self.kubectl(&get).success());
         }
     }
 
@@ -182,16 +159,13 @@ impl ControlPlane {
     pub fn get_json(&self, args: &[&str]) -> Value {
         let args: Vec<&str> = args.iter().copied().chain(["-o", "json"]).collect();
         let text = self.kubectl_ok(&args);
-        serde_json::from_str(&text)
-            .unwrap_or_else(|error| panic!("kubectl {args:?} printed no JSON ({error}):\n{text}"))
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("kubectl {args:?} printed no JSON ({error}):\n{text}"))
     }
 
     /// Polls until `condition` holds; panics with `what` after 60 s.
     #[track_caller]
     pub fn wait_until(&self, what: &str, mut condition: impl FnMut() -> bool) {
-        let outcome = poll(Duration::from_secs(60), || {
-            if condition() { Ok(()) } else { Err(()) }
-        });
+        let outcome = poll(Duration::from_secs(60), || if condition() { Ok(()) } else { Err(()) });
         assert!(outcome.is_ok(), "not within 60 s: {what}");
     }
 
@@ -200,19 +174,14 @@ impl ControlPlane {
     pub fn audit_log(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.layout.audit_log()).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        whole
-            .lines()
-            .map(|line| serde_json::from_str(line).expect("the audit log is JSON lines"))
-            .collect()
+        whole.lines().map(|line| serde_json::from_str(line).expect("the audit log is JSON lines")).collect()
     }
 
     /// The requests of one user in [`Self::audit_log`], each once, also a watch that is still open.
     pub fn requests_of(&self, user: &str) -> Vec<Value> {
         let mut seen = std::collections::HashSet::new();
         let mut events = self.audit_log();
-        events.retain(|event| {
-            event["user"]["username"] == user && seen.insert(event["auditID"].to_string())
-        });
+        events.retain(|event| event["user"]["username"] == user && seen.insert(event["auditID"].to_string()));
         events
     }
 
@@ -228,8 +197,7 @@ impl ControlPlane {
             *running = Some(self.layout.spawn_api_server());
         }
         drop(running);
-        self.wait_ready()
-            .unwrap_or_else(|reason| panic!("{reason}"));
+        self.wait_ready().unwrap_or_else(|reason| panic!("{reason}"));
     }
 
     /// [`Self::stop_api_server`], then [`Self::start_api_server`].
@@ -240,16 +208,10 @@ impl ControlPlane {
 
     fn spawn(binaries: PathBuf) -> Self {
         let scratch = Scratch::new();
-        let layout = Layout::create(binaries, scratch.path())
-            .expect("write the control plane's configuration");
+        let layout = Layout::create(binaries, scratch.path()).expect("write the control plane's configuration");
         let etcd = Mutex::new(layout.spawn_etcd());
         let api_server = Mutex::new(Some(layout.spawn_api_server()));
-        Self {
-            api_server,
-            etcd,
-            layout,
-            _scratch: scratch,
-        }
+        Self { api_server, etcd, layout, _scratch: scratch }
     }
 
     /// Waits until the API server says it is ready and has made the namespace `default`. The error carries the end of the logs.
@@ -275,19 +237,10 @@ impl ControlPlane {
     /// Which server has ended by itself, with the end of its log.
     fn find_death(&self) -> Option<String> {
         let describe = |name: &str, server: &mut Server| {
-            (!server.is_alive()).then(|| {
-                format!(
-                    "{name} ended by itself. End of its log:\n{}",
-                    server.log_tail()
-                )
-            })
+            (!server.is_alive()).then(|| format!("{name} ended by itself. End of its log:\n{}", server.log_tail()))
         };
         let etcd = describe("etcd", &mut lock(&self.etcd));
-        etcd.or_else(|| {
-            lock(&self.api_server)
-                .as_mut()
-                .and_then(|server| describe("kube-apiserver", server))
-        })
+        etcd.or_else(|| lock(&self.api_server).as_mut().and_then(|server| describe("kube-apiserver", server)))
     }
 }
 
@@ -299,13 +252,7 @@ impl Out {
 
     #[track_caller]
     fn expect_success(self, args: &[&str]) -> String {
-        assert!(
-            self.success(),
-            "kubectl {args:?} failed, {}\nstdout:\n{}\nstderr:\n{}",
-            self.status,
-            self.stdout,
-            self.stderr
-        );
+        assert!(self.success(), "kubectl {args:?} failed, {}\nstdout:\n{}\nstderr:\n{}", self.status, self.stdout, self.stderr);
         self.stdout
     }
 }

@@ -37,30 +37,15 @@ impl Layout {
     /// Chooses ports and secrets and writes every file that the servers and their clients read into the empty folder `dir`.
     pub fn create(binaries: PathBuf, dir: &Path) -> io::Result<Self> {
         let [etcd_port, peer_port, api_port] = free_ports();
-        let layout = Self {
-            binaries,
-            dir: dir.to_owned(),
-            etcd_port,
-            peer_port,
-            api_port,
-        };
+        let layout = Self { binaries, dir: dir.to_owned(), etcd_port, peer_port, api_port };
         fs::create_dir(layout.home())?;
         fs::create_dir(layout.files())?;
         fs::write(dir.join("audit-policy.yaml"), AUDIT_POLICY)?;
-        let [admin, operator]: [String; 2] =
-            std::array::from_fn(|_| format!("{:016x}{:016x}", random(), random()));
-        let tokens = format!(
-            "{admin},{ADMIN_USER},{ADMIN_USER},system:masters\n{operator},{OPERATOR_USER},{OPERATOR_USER}\n"
-        );
+        let [admin, operator]: [String; 2] = std::array::from_fn(|_| format!("{:016x}{:016x}", random(), random()));
+        let tokens = format!("{admin},{ADMIN_USER},{ADMIN_USER},system:masters\n{operator},{OPERATOR_USER},{OPERATOR_USER}\n");
         fs::write(dir.join("tokens.csv"), tokens)?;
-        fs::write(
-            layout.admin_kubeconfig(),
-            layout.render_kubeconfig(ADMIN_USER, &admin),
-        )?;
-        fs::write(
-            layout.operator_kubeconfig(),
-            layout.render_kubeconfig(OPERATOR_USER, &operator),
-        )?;
+        fs::write(layout.admin_kubeconfig(), layout.render_kubeconfig(ADMIN_USER, &admin))?;
+        fs::write(layout.operator_kubeconfig(), layout.render_kubeconfig(OPERATOR_USER, &operator))?;
         Ok(layout)
     }
 
@@ -114,11 +99,7 @@ impl Layout {
             format!("--initial-advertise-peer-urls={peer}"),
             format!("--initial-cluster=test={peer}"),
         ];
-        Server::spawn(
-            &self.binaries.join("etcd"),
-            &args,
-            self.dir.join("etcd.log"),
-        )
+        Server::spawn(&self.binaries.join("etcd"), &args, self.dir.join("etcd.log"))
     }
 
     /// Starts kube-apiserver, for the first time or again.
@@ -144,11 +125,7 @@ impl Layout {
             format!("--audit-log-path={}", self.audit_log().display()),
             "--audit-log-maxsize=4096".to_owned(),
         ];
-        Server::spawn(
-            &self.binaries.join("kube-apiserver"),
-            &args,
-            self.dir.join("kube-apiserver.log"),
-        )
+        Server::spawn(&self.binaries.join("kube-apiserver"), &args, self.dir.join("kube-apiserver.log"))
     }
 
     /// JSON is YAML, and needs no quoting rules. The API server makes its own certificate, which is also its authority.
@@ -170,17 +147,9 @@ impl Layout {
 /// now (its progress goes to stderr). Panics where neither works.
 pub fn find_binaries() -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/build");
-    let built = Command::new(&script)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output();
+    let built = Command::new(&script).stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let built = built.unwrap_or_else(|error| panic!("cannot run {}: {error}", script.display()));
-    assert!(
-        built.status.success(),
-        "{} failed, {}: see its message above",
-        script.display(),
-        built.status
-    );
+    assert!(built.status.success(), "{} failed, {}: see its message above", script.display(), built.status);
     let stdout = String::from_utf8(built.stdout).expect("the folder's name is UTF-8");
     let folder = stdout.lines().last().expect("the script prints the folder");
     fs::canonicalize(folder).unwrap_or_else(|error| panic!("{folder}: {error}"))

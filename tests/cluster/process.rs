@@ -40,23 +40,13 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn spawn<S: AsRef<OsStr>>(
-        script: &str,
-        args: impl IntoIterator<Item = S>,
-        log: Option<File>,
-    ) -> Self {
+    fn spawn<S: AsRef<OsStr>>(script: &str, args: impl IntoIterator<Item = S>, log: Option<File>) -> Self {
         let mut command = Command::new("bash");
-        command
-            .args(["--noprofile", "--norc", "-c", script, "watcher"])
-            .args(args);
+        command.args(["--noprofile", "--norc", "-c", script, "watcher"]).args(args);
         // A process group of its own: Ctrl-C must reach the test first, the closed pipe then reaches everything else.
-        hermetic(&mut command)
-            .process_group(0)
-            .stdin(Stdio::piped());
+        hermetic(&mut command).process_group(0).stdin(Stdio::piped());
         match log {
-            Some(log) => command
-                .stdout(log.try_clone().expect("duplicate the log file"))
-                .stderr(log),
+            Some(log) => command.stdout(log.try_clone().expect("duplicate the log file")).stderr(log),
             None => command.stdout(Stdio::null()).stderr(Stdio::null()),
         };
         let mut bash = command.spawn().expect("start bash");
@@ -82,16 +72,9 @@ pub struct Server {
 impl Server {
     /// Starts `binary` with `args`; its output is appended to `log`.
     pub fn spawn(binary: &Path, args: &[String], log: PathBuf) -> Self {
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .expect("open the server's log");
+        let file = File::options().create(true).append(true).open(&log).expect("open the server's log");
         let argv = std::iter::once(binary.as_os_str()).chain(args.iter().map(OsStr::new));
-        Self {
-            watcher: Watcher::spawn(WATCHDOG, argv, Some(file)),
-            log,
-        }
+        Self { watcher: Watcher::spawn(WATCHDOG, argv, Some(file)), log }
     }
 
     /// Whether it still runs.
@@ -118,16 +101,9 @@ pub struct Scratch {
 impl Scratch {
     /// A new, empty folder.
     pub fn new() -> Self {
-        let path = tempfile::Builder::new()
-            .prefix("assist-operator-")
-            .tempdir()
-            .expect("create a temporary folder")
-            .keep();
+        let path = tempfile::Builder::new().prefix("assist-operator-").tempdir().expect("create a temporary folder").keep();
         let janitor = Watcher::spawn(JANITOR, [&path], None);
-        Self {
-            path,
-            _janitor: janitor,
-        }
+        Self { path, _janitor: janitor }
     }
 
     /// Where it is.
@@ -162,12 +138,7 @@ pub fn free_ports<const N: usize>() -> [u16; N] {
             .find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok())
             .expect("a free loopback port")
     });
-    listeners.map(|listener| {
-        listener
-            .local_addr()
-            .expect("a bound listener has an address")
-            .port()
-    })
+    listeners.map(|listener| listener.local_addr().expect("a bound listener has an address").port())
 }
 
 /// Polls `check` until it gives a value; after `deadline` without one, gives what it last said was missing.

@@ -1,0 +1,83 @@
+//! `run`: the controller.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::logging::{self, LogFormat};
+use crate::controller::{self, Options};
+use crate::engine::genesys_org::AllowedEndpoints;
+
+/// Arguments of `run`.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// Kubeconfig to use; otherwise KUBECONFIG, then the service account of the pod
+    #[arg(long)]
+    kubeconfig: Option<PathBuf>,
+    /// Watch this namespace only
+    #[arg(long)]
+    namespace: Option<String>,
+    /// Address of /metrics, /healthz and /readyz
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// A custom endpoint that a GenesysOrg may name (repeatable)
+    #[arg(long = "allow-endpoint", value_name = "URL")]
+    allow_endpoints: Vec<Url>,
+    /// Allow every custom endpoint: for tests, since whoever writes a GenesysOrg then chooses where credentials are sent
+    #[arg(long)]
+    allow_custom_endpoints: bool,
+    /// Format of the log; its filter is taken from ASSIST_OPERATOR_LOG or RUST_LOG
+    #[arg(long, value_enum, default_value = "text")]
+    log_format: LogFormat,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn main(args: Args) -> anyhow::Result<()> {
+    logging::start(args.log_format)?;
+    let client = Client::try_from(config(args.kubeconfig.as_deref()).await?)?;
+    let shutdown = CancellationToken::new();
+    let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = shutdown.clone();
+    let signals = async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: no new write starts, those under way are finished and recorded");
+        stop.cancel();
+        // A second signal does not wait.
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let allowed = AllowedEndpoints { all: args.allow_custom_endpoints, urls: args.allow_endpoints };
+    if allowed.all {
+        tracing::warn!("--allow-custom-endpoints: whoever writes a GenesysOrg chooses where credentials are sent");
+    }
+    let options = Options { namespace: args.namespace, listen: args.listen, allowed };
+    tokio::select! {
+        result = controller::run(client, options, shutdown) => result,
+        () = signals => anyhow::bail!("stopped by a second signal before the work under way was finished"),
+    }
+}
+
+async fn config(path: Option<&std::path::Path>) -> anyhow::Result<Config> {
+    let mut config = match path {
+        Some(path) => {
+            let file = Kubeconfig::read_from(path).map_err(|error| anyhow::anyhow!("kubeconfig {}: {error}", path.display()))?;
+            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?
+        }
+        None => Config::infer().await.map_err(|error| {
+            anyhow::anyhow!("no cluster to connect to: {error}; give --kubeconfig, set KUBECONFIG, or run in a pod")
+        })?,
+    };
+    config.headers.clear();
+    Ok(config)
+}

@@ -1,0 +1,167 @@
+//! Starts the controller of one kind: its watch, its store, and the hooks between them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, stream};
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::watcher::Event;
+use kube::runtime::{Controller, controller};
+use kube::{Resource, ResourceExt};
+use tokio::sync::{broadcast, mpsc};
+
+use super::metrics::ByKind;
+use super::orgs::{OrgName, Orgs};
+use super::reconcile::{KindContext, Reconcilable, Shared, reconcile};
+use super::report::Written;
+use super::schedule::Schedule;
+use super::stream::{Guarded, Watching};
+use super::tickets::Tickets;
+
+/// A started kind.
+pub struct Started {
+    /// Runs until shutdown.
+    pub run: BoxFuture<'static, ()>,
+    /// Resolves once the watch store is filled.
+    pub filled: BoxFuture<'static, bool>,
+    /// Brings its gauges up to date.
+    pub refresh: Box<dyn Fn() + Send + Sync>,
+    /// Calls a minute that drift checks of an org need.
+    pub demand: Box<dyn Fn(&OrgName) -> f64 + Send + Sync>,
+    /// Times of the past writes for an org.
+    pub history: Box<dyn Fn(&OrgName) -> Vec<jiff::Timestamp> + Send + Sync>,
+}
+
+/// Starts the controller of a kind.
+pub fn start<K: Reconcilable>(shared: Arc<Shared>, watching: &Watching) -> Started {
+    let (store, writer) = reflector::store::<Guarded<K>>();
+    let (wake, woken) = mpsc::unbounded_channel();
+    let context = Arc::new(KindContext {
+        shared: shared.clone(),
+        store: store.clone(),
+        schedule: Schedule::default(),
+        written: Written::default(),
+        tickets: Tickets::default(),
+    });
+    let hook = context.clone();
+    let events = watching.objects::<K>(writer, move |event| on_event(&hook, event, &wake));
+    let of_orgs = objects_of_changed_orgs::<K>(shared.orgs.changed.subscribe(), store.clone());
+    let woken = stream::unfold(woken, |mut woken| async move { woken.recv().await.map(|key| (key, woken)) });
+    let stop = shared.shutdown.clone();
+    let run = Controller::for_stream(events, store.clone())
+        .with_config(controller::Config::default())
+        .reconcile_on(of_orgs)
+        .reconcile_on(woken)
+        .graceful_shutdown_on(async move { stop.cancelled().await })
+        .run(reconcile::<K>, |_, error, _| match *error {}, context.clone())
+        .for_each(|result| async move {
+            if let Err(error) = result {
+                tracing::debug!(%error, kind = K::KIND, "controller");
+            }
+        })
+        .boxed();
+    let filled = {
+        let store = store.clone();
+        async move { store.wait_until_ready().await.is_ok() }.boxed()
+    };
+    Started { run, filled, refresh: refresh(context), demand: demand(store.clone()), history: history(store) }
+}
+
+/// What every watch event means besides a reconcile.
+fn on_event<K: Reconcilable>(
+    context: &Arc<KindContext<K>>,
+    event: &Event<Guarded<K>>,
+    wake: &mpsc::UnboundedSender<ObjectRef<Guarded<K>>>,
+) {
+    match event {
+        Event::Apply(object) | Event::InitApply(object) => {
+            context.written.seen(object);
+            if let (Some(uid), Some(generation)) = (object.uid(), object.meta().generation) {
+                context.tickets.changed(&uid, generation);
+            }
+        }
+        Event::Delete(object) => {
+            let uid = object.uid().unwrap_or_default();
+            context.schedule.forget(&uid);
+            context.written.forget(&uid);
+            let Ok(gone) = &object.0 else { return };
+            let org = Orgs::name_of(&gone.managed().org_ref, &gone.namespace().unwrap_or_default());
+            if let Some(entry) = context.shared.orgs.entry(&org) {
+                entry.limit.forget(&uid);
+            }
+            // Younger objects that claim the same remote object go on.
+            let same = |other: &Guarded<K>| other.0.as_ref().is_ok_and(|other| other.remote_id() == gone.remote_id());
+            for other in context.store.state_filter(same) {
+                if let Some(mut entry) = other.uid().and_then(|uid| context.schedule.get(&uid)) {
+                    entry.due = tokio::time::Instant::now();
+                    context.schedule.put(&other.uid().unwrap_or_default(), entry);
+                }
+                // Nobody receives only when the controller is stopping.
+                let _ = wake.send(ObjectRef::from_obj(&*other));
+            }
+        }
+        Event::Init | Event::InitDone => {}
+    }
+}
+
+/// The objects of orgs whose facts changed. A receiver that fell behind looks at everything.
+fn objects_of_changed_orgs<K: Reconcilable>(
+    changed: broadcast::Receiver<OrgName>,
+    store: Store<Guarded<K>>,
+) -> impl futures::Stream<Item = ObjectRef<Guarded<K>>> + Send {
+    stream::unfold((changed, store), |(mut changed, store)| async move {
+        let org = match changed.recv().await {
+            Ok(org) => Some(org),
+            Err(broadcast::error::RecvError::Lagged(_)) => None,
+            Err(broadcast::error::RecvError::Closed) => return None,
+        };
+        let refs = of_org(&store, org.as_ref()).iter().map(|o| ObjectRef::from_obj(&**o)).collect::<Vec<_>>();
+        Some((stream::iter(refs), (changed, store)))
+    })
+    .flatten()
+}
+
+/// The objects that refer to an org, or all of them.
+fn of_org<K: Reconcilable>(store: &Store<Guarded<K>>, org: Option<&OrgName>) -> Vec<Arc<Guarded<K>>> {
+    store.state_filter(|guarded| {
+        guarded.0.as_ref().is_ok_and(|object| {
+            let name = Orgs::name_of(&object.managed().org_ref, &object.namespace().unwrap_or_default());
+            org.is_none_or(|org| *org == name)
+        })
+    })
+}
+
+fn demand<K: Reconcilable>(store: Store<Guarded<K>>) -> Box<dyn Fn(&OrgName) -> f64 + Send + Sync> {
+    Box::new(move |org| {
+        let checks = |o: &Arc<Guarded<K>>| match &o.0 {
+            Ok(object) if !object.managed().suspend.unwrap_or(false) => {
+                60.0 / object.interval().max(Duration::from_secs(1)).as_secs_f64()
+            }
+            _ => 0.0,
+        };
+        of_org(&store, Some(org)).iter().map(checks).sum()
+    })
+}
+
+fn history<K: Reconcilable>(store: Store<Guarded<K>>) -> Box<dyn Fn(&OrgName) -> Vec<jiff::Timestamp> + Send + Sync> {
+    Box::new(move |org| {
+        let objects = of_org(&store, Some(org));
+        let times = |o: &Arc<Guarded<K>>| match &o.0 {
+            Ok(object) => object.status().into_iter().flat_map(|s| s.history.iter().map(|h| h.time.0)).collect::<Vec<_>>(),
+            Err(_) => Vec::new(),
+        };
+        objects.iter().flat_map(times).collect()
+    })
+}
+
+fn refresh<K: Reconcilable>(context: Arc<KindContext<K>>) -> Box<dyn Fn() + Send + Sync> {
+    Box::new(move || {
+        let kind = ByKind { kind: K::KIND };
+        let metrics = &context.shared.metrics;
+        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        metrics.objects.get_or_create(&kind).set(count(context.store.len()));
+        metrics.waiting.get_or_create(&kind).set(count(context.tickets.len()));
+        metrics.since_observed.get_or_create(&kind).set(context.schedule.oldest_observation().as_secs_f64());
+    })
+}

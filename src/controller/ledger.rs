@@ -1,0 +1,125 @@
+//! The cluster as the ledger of a write: intent in status, live checks from the watch store, audit line and metrics.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use jiff::Timestamp;
+use kube::core::NamespaceResourceScope;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+use super::change_limit::ChangeLimit;
+use super::metrics::{ByKind, ByOutcome};
+use super::orgs::OrgName;
+use super::reconcile::KindContext;
+use super::report;
+use super::stream::Guarded;
+use crate::api::ManagedStatus;
+use crate::api::status::Intent;
+use crate::clock;
+use crate::engine::Why;
+use crate::genesys::{Gate, Halted};
+use crate::remote::Remote;
+use crate::remote::audit::AuditRecord;
+use crate::remote::ledger::Ledger;
+
+/// The ledger of one object.
+pub struct ClusterLedger<'a, K: Remote> {
+    /// Shared state of the kind.
+    pub context: &'a Arc<KindContext<K>>,
+    /// The object as it was loaded.
+    pub object: &'a K,
+    /// Its last status.
+    pub status: &'a ManagedStatus,
+    /// Its org.
+    pub org: &'a OrgName,
+    /// Change limit of the org.
+    pub limit: &'a ChangeLimit,
+    /// Set once an intent was recorded: the status must be patched once more.
+    pub intended: AtomicBool,
+}
+
+impl<K> Ledger for ClusterLedger<'_, K>
+where
+    K: Remote + Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Debug,
+{
+    async fn intend(&self, intent: Intent) -> Result<(), String> {
+        let status = ManagedStatus { intent: Some(intent), ..self.status.clone() };
+        let shared = &self.context.shared;
+        self.intended.store(true, Ordering::Relaxed);
+        match report::patch_status(&shared.client, self.object, &status).await {
+            Ok(answered) => {
+                shared.metrics.status_patches.get_or_create(&ByKind { kind: K::KIND }).inc();
+                self.context.written.put(&answered, status);
+                Ok(())
+            }
+            Err(error) if report::is_gone(&error) => Err("the object is gone".to_owned()),
+            Err(error) => Err(format!("the intent could not be recorded in status: {error}")),
+        }
+    }
+
+    fn gate(&self) -> Gate {
+        let check = Check {
+            store: self.context.store.clone(),
+            shutdown: self.context.shared.shutdown.clone(),
+            context: self.context.clone(),
+            key: ObjectRef::new(&self.object.name_any()).within(&self.object.namespace().unwrap_or_default()),
+            uid: self.object.uid(),
+            generation: self.object.meta().generation,
+            org: self.org.clone(),
+        };
+        Arc::new(move || check.run().map_err(|why| Halted(why.to_owned())))
+    }
+
+    fn limited_until(&self, why: Why) -> Option<Timestamp> {
+        self.limit.limited_until(&self.object.uid().unwrap_or_default(), why, clock::now())
+    }
+
+    fn attempted(&self, _: Why) {
+        self.limit.attempted(&self.object.uid().unwrap_or_default(), clock::now());
+    }
+
+    fn audit(&self, record: &AuditRecord) {
+        let labels = ByOutcome { action: record.action.clone(), status: record.status.as_str() };
+        self.context.shared.metrics.writes.get_or_create(&labels).inc();
+        super::audit_log::write(record);
+    }
+
+    fn now(&self) -> Timestamp {
+        clock::precise()
+    }
+}
+
+/// What must hold at the moment a write goes out.
+struct Check<K: Remote> {
+    store: Store<Guarded<K>>,
+    shutdown: CancellationToken,
+    context: Arc<KindContext<K>>,
+    key: ObjectRef<Guarded<K>>,
+    uid: Option<String>,
+    generation: Option<i64>,
+    org: OrgName,
+}
+
+impl<K: Remote> Check<K> {
+    fn run(&self) -> Result<(), &'static str> {
+        if self.shutdown.is_cancelled() {
+            return Err("the operator is shutting down");
+        }
+        let object = self.store.get(&self.key).ok_or("the object was deleted")?;
+        let object = object.0.as_ref().map_err(|_| "the object is not readable any more")?;
+        if object.meta().uid != self.uid || object.meta().deletion_timestamp.is_some() {
+            return Err("the object was deleted");
+        }
+        if object.managed().suspend.unwrap_or(false) || self.context.shared.orgs.is_suspended(&self.org) {
+            return Err("it was suspended");
+        }
+        if object.meta().generation != self.generation {
+            return Err("its spec changed meanwhile; the new one is planned");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,264 @@
+//! Phase 1 and the way to it: is there something to do for an object, in which lane, and may it use its org?
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
+use tokio::time::Instant;
+
+use super::claims;
+use super::orgs::{Access, Granted, OrgName, Orgs};
+use super::outcome::{self, REFUSAL, Verdict};
+use super::reconcile::KindContext;
+use super::schedule::{Entry, phase};
+use super::stream::Guarded;
+use crate::api::conditions::{self, READY, Reason};
+use crate::api::{APPROVE_PLAN, ManagedStatus, RECONCILE_REQUESTED_AT};
+use crate::clock;
+use crate::engine::finding::Finding;
+use crate::engine::gate::Refusal;
+use crate::engine::memory::Memory;
+use crate::genesys::Lane;
+use crate::remote::Remote;
+
+/// Why an object is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Its spec changed, or a plan was approved.
+    Change,
+    /// It was never seen.
+    First,
+    /// A person asks.
+    Requested,
+    /// Something failed, waited, or was interrupted.
+    Retry,
+    /// Facts of its org changed.
+    OrgChanged,
+    /// Its interval is over.
+    Check,
+    /// Conversations are to be asked for.
+    Poll,
+}
+
+impl Due {
+    /// The lane of its calls.
+    pub fn lane(self, status: &ManagedStatus) -> Lane {
+        match self {
+            Self::Change | Self::Requested => Lane::Change,
+            Self::First => Lane::First,
+            Self::Retry | Self::OrgChanged if !status.drift.is_empty() => Lane::Repair,
+            Self::Retry | Self::OrgChanged => Lane::Retry,
+            Self::Check => Lane::Check,
+            Self::Poll => Lane::Propagation,
+        }
+    }
+}
+
+/// An object with everything that is known of it.
+pub struct Loaded<K> {
+    /// The object.
+    pub object: K,
+    /// Its UID.
+    pub uid: String,
+    /// Its generation.
+    pub generation: i64,
+    /// Its last status.
+    pub status: ManagedStatus,
+    /// What this process remembers of it.
+    pub entry: Entry,
+    /// Its org.
+    pub org: OrgName,
+    /// Why it is looked at.
+    pub due: Due,
+}
+
+/// What is known of an object before any call.
+pub enum Preflight<K: Remote> {
+    /// There is nothing to do before this has passed.
+    Idle(Duration),
+    /// Calls are needed.
+    Call(Box<Loaded<K>>, K::Desired, Granted),
+    /// The verdict needs no call.
+    Verdict(Box<Loaded<K>>, Owned),
+}
+
+/// A verdict without borrows.
+pub enum Owned {
+    /// See [`Verdict::Invalid`].
+    Invalid(Vec<Finding>),
+    /// See [`Verdict::Suspended`].
+    Suspended(&'static str, bool),
+    /// See [`Verdict::Dependency`].
+    Dependency(Reason, String),
+    /// See [`Verdict::Duplicate`].
+    Duplicate(String),
+}
+
+impl Owned {
+    /// The verdict, with how long it has been so.
+    pub fn verdict(&self, waited: Duration) -> Verdict<'_> {
+        match self {
+            Self::Invalid(findings) => Verdict::Invalid(findings),
+            Self::Suspended(by, unapplied) => Verdict::Suspended { by, unapplied: *unapplied },
+            Self::Dependency(reason, message) => Verdict::Dependency { reason: *reason, message: message.clone(), waited },
+            Self::Duplicate(message) => Verdict::Duplicate { message: message.clone(), waited },
+        }
+    }
+}
+
+/// The value of the reconcile annotation.
+pub fn requested<K: ResourceExt>(object: &K) -> Option<&str> {
+    object.annotations().get(RECONCILE_REQUESTED_AT).map(String::as_str)
+}
+
+/// Loads an object and decides how far it gets without a call. `None`: it is gone.
+pub async fn preflight<K>(context: &Arc<KindContext<K>>, key: &ObjectRef<Guarded<K>>) -> Option<Preflight<K>>
+where
+    K: Remote + Debug,
+{
+    let guarded = context.store.get(key)?;
+    let object = guarded.0.as_ref().ok()?.clone();
+    if object.meta().deletion_timestamp.is_some() || context.shared.shutdown.is_cancelled() {
+        return None;
+    }
+    let loaded = load(context, object);
+    let loaded = match loaded {
+        Ok(loaded) => Box::new(loaded),
+        Err(wait) => return Some(Preflight::Idle(wait)),
+    };
+    let by = match (loaded.object.managed().suspend, context.shared.orgs.is_suspended(&loaded.org)) {
+        (Some(true), _) => Some("spec.suspend"),
+        (_, true) => Some("spec.suspend of its GenesysOrg"),
+        _ => None,
+    };
+    let desired = loaded.object.validate();
+    if let Some(by) = by {
+        let unapplied = desired.as_ref().map_or(true, |desired| is_unapplied(&loaded, desired));
+        return Some(Preflight::Verdict(loaded, Owned::Suspended(by, unapplied)));
+    }
+    let desired = match desired {
+        Ok(desired) => desired,
+        Err(findings) => return Some(Preflight::Verdict(loaded, Owned::Invalid(findings))),
+    };
+    let namespace = loaded.object.namespace().unwrap_or_default();
+    let granted = match context.shared.orgs.access(&loaded.org, K::KIND, &namespace).await {
+        Access::Granted(granted) => granted,
+        // Its reconcile wakes this object.
+        Access::Unknown => return Some(Preflight::Idle(Duration::from_secs(5))),
+        Access::Missing(message) => {
+            return Some(Preflight::Verdict(loaded, Owned::Dependency(Reason::DependencyNotFound, message)));
+        }
+        Access::Unusable(reason, message) => return Some(Preflight::Verdict(loaded, Owned::Dependency(reason, message))),
+    };
+    if let Some(message) = duplicate(context, &loaded, &granted).await {
+        return Some(Preflight::Verdict(loaded, Owned::Duplicate(message)));
+    }
+    if loaded.due == Due::OrgChanged && is_done(&loaded.status) {
+        let wait = loaded.entry.due.saturating_duration_since(Instant::now());
+        context.schedule.put(&loaded.uid, loaded.entry);
+        return Some(Preflight::Idle(wait));
+    }
+    Some(Preflight::Call(loaded, desired, granted))
+}
+
+fn load<K: Remote>(context: &Arc<KindContext<K>>, object: K) -> Result<Loaded<K>, Duration> {
+    let uid = object.uid().unwrap_or_default();
+    let generation = object.meta().generation.unwrap_or_default();
+    let status = context.written.newer(&object).or_else(|| object.status().cloned()).unwrap_or_default();
+    let org = Orgs::name_of(&object.managed().org_ref, &object.namespace().unwrap_or_default());
+    let epoch = context.shared.orgs.epoch(&org);
+    let mut entry = context.schedule.get(&uid).unwrap_or_else(|| first_entry(&object, &status, &uid, generation, epoch));
+    let due = due(&object, &status, &entry, generation, epoch);
+    entry.org_epoch = epoch;
+    match due {
+        Some(due) => Ok(Loaded { object, uid, generation, status, entry, org, due }),
+        None => {
+            let next = entry.poll_due.map_or(entry.due, |poll| poll.min(entry.due));
+            context.schedule.put(&uid, entry);
+            Err(next.saturating_duration_since(Instant::now()))
+        }
+    }
+}
+
+/// What a new process assumes of an object: at rest, its check falls somewhere in the interval; a refused write waits its
+/// hour again; propagation is asked for soon.
+fn first_entry<K: Remote>(object: &K, status: &ManagedStatus, uid: &str, generation: i64, epoch: u64) -> Entry {
+    let at_rest = status.observed_generation == generation && outcome::is_settled(status) && status.intent.is_none();
+    let mut entry = Entry::new(at_rest.then(|| phase(uid, object.interval())), epoch);
+    let ready = conditions::find(&status.conditions, READY).filter(|_| at_rest);
+    entry.refusal = ready.and_then(|ready| {
+        let reason = [Reason::RemoteRejected, Reason::PermissionDenied].into_iter().find(|r| r.as_str() == ready.reason)?;
+        let until = clock::now().checked_add(SignedDuration::try_from(REFUSAL).ok()?).ok()?;
+        Some(Refusal { digest: String::new(), reason, message: ready.message.clone(), until })
+    });
+    if outcome::is_propagating(status) {
+        entry.poll_due = Some(Instant::now() + crate::engine::propagation::FIRST_POLL);
+    }
+    entry
+}
+
+fn due<K: Remote>(object: &K, status: &ManagedStatus, entry: &Entry, generation: i64, epoch: u64) -> Option<Due> {
+    let now = Instant::now();
+    let asked = requested(object).is_some_and(|token| status.last_handled_reconcile_at.as_deref() != Some(token));
+    let approved = object
+        .annotations()
+        .get(APPROVE_PLAN)
+        .is_some_and(|digest| status.pending_plan.as_ref().is_some_and(|p| p.digest == *digest));
+    if asked {
+        Some(Due::Requested)
+    } else if status.observed_generation < 0 {
+        Some(Due::First)
+    } else if status.observed_generation != generation
+        || (approved && entry.due > now && !entry.is_check)
+        || (approved && entry.is_check)
+    {
+        Some(Due::Change)
+    } else if status.intent.is_some() && entry.failures == 0 && entry.observed.is_none() {
+        Some(Due::Retry)
+    } else if epoch != entry.org_epoch {
+        Some(Due::OrgChanged)
+    } else if entry.due <= now {
+        Some(if entry.is_check { Due::Check } else { Due::Retry })
+    } else {
+        entry.poll_due.filter(|at| *at <= now).map(|_| Due::Poll)
+    }
+}
+
+/// Whether the object is Ready for its generation.
+fn is_done(status: &ManagedStatus) -> bool {
+    conditions::find(&status.conditions, READY)
+        .is_some_and(|ready| ready.status == "True" && ready.reason != Reason::Suspended.as_str())
+}
+
+fn is_unapplied<K: Remote>(loaded: &Loaded<K>, desired: &K::Desired) -> bool {
+    let Some(remote) = &loaded.status.remote else { return true };
+    let memory = Memory::of(Some(&loaded.status), &remote.host, loaded.object.remote_id());
+    K::is_unapplied(desired, &memory)
+}
+
+/// The message where an older object, on the same connection, claims the same remote object.
+async fn duplicate<K: Remote>(context: &Arc<KindContext<K>>, loaded: &Loaded<K>, granted: &Granted) -> Option<String> {
+    let id = loaded.object.remote_id();
+    let same = |guarded: &Guarded<K>| guarded.0.as_ref().is_ok_and(|other| other.remote_id() == id);
+    let mut claimants = Vec::new();
+    for guarded in context.store.state_filter(same) {
+        let Ok(other) = guarded.0.as_ref() else { continue };
+        let namespace = other.namespace().unwrap_or_default();
+        let org = Orgs::name_of(&other.managed().org_ref, &namespace);
+        let connected = org == loaded.org
+            || matches!(context.shared.orgs.access(&org, K::KIND, &namespace).await, Access::Granted(theirs) if theirs.connection.key == granted.connection.key);
+        if connected {
+            claimants.push(other.meta().clone());
+        }
+    }
+    let owner = claims::owner(loaded.object.meta(), &claimants)?;
+    Some(claims::message(loaded.object.meta(), owner, id))
+}
+
+/// The time, for facts.
+pub fn now() -> Timestamp {
+    clock::now()
+}

@@ -1,0 +1,194 @@
+//! Prometheus metrics. Labels are bounded: kinds, reasons, lanes, endpoints, statuses, and orgs by name.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::genesys::Observer;
+
+/// Labels of a reconcile.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByReason {
+    /// Kind of the object.
+    pub kind: &'static str,
+    /// Reason of `Ready` after it.
+    pub reason: String,
+}
+
+/// Labels of a kind.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByKind {
+    /// Kind of the object.
+    pub kind: &'static str,
+}
+
+/// Labels of a write.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByOutcome {
+    /// Action of the audit record.
+    pub action: String,
+    /// Status of the audit record.
+    pub status: &'static str,
+}
+
+/// Labels of a call.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByCall {
+    /// Short name of the call in the contract.
+    pub endpoint: &'static str,
+    /// HTTP status, or what happened instead.
+    pub status: &'static str,
+}
+
+/// Labels of a lane.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByLane {
+    /// Kind of the object.
+    pub kind: &'static str,
+    /// Lane.
+    pub lane: &'static str,
+}
+
+/// Labels of an org.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByOrg {
+    /// `<namespace>/<name>`.
+    pub org: String,
+}
+
+type FloatGauge = Gauge<f64, AtomicU64>;
+
+/// All metrics.
+pub struct Metrics {
+    registry: Registry,
+    /// Reconciles that did something.
+    pub reconciles: Family<ByReason, Counter>,
+    /// Plans that had something to write.
+    pub plans: Family<ByKind, Counter>,
+    /// Reported or found differences.
+    pub drift: Family<ByKind, Counter>,
+    /// Attempted writes.
+    pub writes: Family<ByOutcome, Counter>,
+    /// Lost guards.
+    pub conflicts: Family<ByKind, Counter>,
+    /// Panics that were caught.
+    pub panics: Family<ByKind, Counter>,
+    /// Status patches.
+    pub status_patches: Family<ByKind, Counter>,
+    /// Objects.
+    pub objects: Family<ByKind, Gauge>,
+    /// Objects that wait for a lane.
+    pub waiting: Family<ByKind, Gauge>,
+    /// Longest time since an object was observed.
+    pub since_observed: Family<ByKind, FloatGauge>,
+    /// Calls used in the last 60 s.
+    pub budget_used: Family<ByOrg, Gauge>,
+    /// Calls allowed in 60 s.
+    pub budget_limit: Family<ByOrg, Gauge>,
+    queue: Family<ByLane, Histogram, fn() -> Histogram>,
+    calls: Calls,
+}
+
+/// Metrics that the client layer feeds.
+#[derive(Clone)]
+struct Calls {
+    count: Family<ByCall, Counter>,
+    seconds: Family<ByCall, Histogram, fn() -> Histogram>,
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self {
+            count: Family::default(),
+            seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.01, 2.0, 12))),
+        }
+    }
+}
+
+impl Observer for Calls {
+    fn call(&self, endpoint: &'static str, status: &'static str, latency: Duration) {
+        let labels = ByCall { endpoint, status };
+        self.count.get_or_create(&labels).inc();
+        self.seconds.get_or_create(&labels).observe(latency.as_secs_f64());
+    }
+}
+
+impl Metrics {
+    /// All metrics, registered.
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            queue: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.01, 3.0, 10))),
+            registry: Registry::default(),
+            reconciles: Family::default(),
+            plans: Family::default(),
+            drift: Family::default(),
+            writes: Family::default(),
+            conflicts: Family::default(),
+            panics: Family::default(),
+            status_patches: Family::default(),
+            objects: Family::default(),
+            waiting: Family::default(),
+            since_observed: Family::default(),
+            budget_used: Family::default(),
+            budget_limit: Family::default(),
+            calls: Calls::default(),
+        };
+        let mut registry = Registry::with_prefix("assist_operator");
+        registry.register("reconciles", "Reconciles that did something, by kind and reason of Ready", metrics.reconciles.clone());
+        registry.register("plans", "Plans with something to write", metrics.plans.clone());
+        registry.register("drift", "Declared fields found different and not written", metrics.drift.clone());
+        registry.register("writes", "Attempted remote writes, by action and audit status", metrics.writes.clone());
+        registry.register("conflicts", "Guards lost to another writer", metrics.conflicts.clone());
+        registry.register("panics", "Panics caught in a reconcile", metrics.panics.clone());
+        registry.register("status_patches", "Patches of the status subresource", metrics.status_patches.clone());
+        registry.register("objects", "Objects in the watch store", metrics.objects.clone());
+        registry.register("waiting_objects", "Objects that wait for a lane of the call budget", metrics.waiting.clone());
+        registry.register_with_unit(
+            "since_observed",
+            "Longest time since an object was last observed",
+            Unit::Seconds,
+            metrics.since_observed.clone(),
+        );
+        registry.register("budget_used_calls", "Calls of the last 60 seconds", metrics.budget_used.clone());
+        registry.register("budget_limit_calls", "Calls allowed in any 60 seconds", metrics.budget_limit.clone());
+        registry.register_with_unit("queue_age", "Time that an object waited for its lane", Unit::Seconds, metrics.queue.clone());
+        registry.register("remote_calls", "Requests to Genesys Cloud, by call and status", metrics.calls.count.clone());
+        registry.register_with_unit(
+            "remote_call_duration",
+            "Duration of requests to Genesys Cloud",
+            Unit::Seconds,
+            metrics.calls.seconds.clone(),
+        );
+        metrics.registry = registry;
+        metrics
+    }
+
+    /// What the client layer reports to.
+    pub fn observer(&self) -> Arc<dyn Observer> {
+        Arc::new(self.calls.clone())
+    }
+
+    /// An object got its lane.
+    pub fn queued(&self, kind: &'static str, lane: &'static str, wait: Duration) {
+        self.queue.get_or_create(&ByLane { kind, lane }).observe(wait.as_secs_f64());
+    }
+
+    /// The text format.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        if encode(&mut text, &self.registry).is_err() {
+            // Writing to a string cannot fail; an empty answer would hide it if it did.
+            let _ = write!(text, "# metrics could not be encoded\n# EOF\n");
+        }
+        text
+    }
+}

@@ -1,0 +1,370 @@
+//! The reconcile of `GenesysOrg`: credentials, connection, budget.
+
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use jiff::SignedDuration;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, Resource, ResourceExt};
+use secrecy::SecretString;
+use tokio::time::Instant;
+
+use super::change_limit::ChangeLimit;
+use super::load::requested;
+use super::metrics::ByKind;
+use super::orgs::{Connection, OrgEntry, OrgName, OrgState};
+use super::outcome::EventDraft;
+use super::reconcile::Shared;
+use super::report::{self, Written};
+use super::stream::Guarded;
+use crate::api::conditions::{self, BUDGET_SUFFICIENT, CREDENTIALS_VALID, Phase, READY, RECONCILING, Reason, STALLED, Stamp};
+use crate::api::genesys_org::BudgetStatus;
+use crate::api::{GenesysOrg, GenesysOrgStatus};
+use crate::clock;
+use crate::engine::finding;
+use crate::engine::genesys_org::{Place, validate};
+use crate::genesys::{self, Account, Endpoints, Lane};
+use crate::remote::failure::Failure;
+
+/// The Secret is read again that often.
+const SECRET_FRESH: Duration = Duration::from_secs(50);
+/// A pause that status remembers is obeyed at most that long after a restart (contract section 6).
+const LONGEST_PAUSE: Duration = Duration::from_secs(900);
+/// Drift checks may use that share of the budget.
+const CHECK_SHARE: f64 = 0.6;
+/// Kind, for metrics.
+const KIND: &str = "GenesysOrg";
+
+/// What the org's reconciles share.
+pub struct OrgContext {
+    /// What all kinds share.
+    pub shared: Arc<Shared>,
+    /// The watch store.
+    pub store: Store<Guarded<GenesysOrg>>,
+    /// Statuses that the watch has not brought back yet.
+    pub written: Written<GenesysOrgStatus>,
+    /// Past writes of the objects of an org, for its change limit.
+    pub history: Box<dyn Fn(&OrgName) -> Vec<jiff::Timestamp> + Send + Sync>,
+    /// Since when a dependency is missing, by UID.
+    pub waiting: std::sync::Mutex<std::collections::HashMap<String, Instant>>,
+}
+
+/// What a look at the org found.
+struct Found {
+    state: OrgState,
+    secret_version: String,
+    /// Whether the login service accepts the client; unknown where it was not asked.
+    credentials: Option<bool>,
+    account: Option<Arc<Account>>,
+    message: String,
+    reason: Reason,
+}
+
+/// Reconciles one org.
+pub async fn reconcile(org: Arc<Guarded<GenesysOrg>>, context: Arc<OrgContext>) -> Result<Action, Infallible> {
+    let key = ObjectRef::from_obj(&*org);
+    let caught = AssertUnwindSafe(drive(&context, &key)).catch_unwind().await;
+    Ok(caught.unwrap_or_else(|_| {
+        tracing::error!(org = %key, "the reconcile of the org panicked; others are not affected");
+        context.shared.metrics.panics.get_or_create(&ByKind { kind: KIND }).inc();
+        Action::requeue(Duration::from_secs(60))
+    }))
+}
+
+async fn drive(context: &Arc<OrgContext>, key: &ObjectRef<Guarded<GenesysOrg>>) -> Action {
+    let Some(guarded) = context.store.get(key) else { return Action::await_change() };
+    let Ok(org) = guarded.0.as_ref() else {
+        tracing::error!(org = %key, "org cannot be read and is left alone; apply the CRDs of this operator version");
+        return Action::await_change();
+    };
+    if org.meta().deletion_timestamp.is_some() || context.shared.shutdown.is_cancelled() {
+        return Action::await_change();
+    }
+    let name = (org.namespace().unwrap_or_default(), org.name_any());
+    let status = context.written.newer(org).or_else(|| org.status.clone()).unwrap_or_default();
+    let found = look(context, org, &name, &status).await;
+    let previous = context.shared.orgs.entry(&name);
+    let limit = previous.as_ref().map_or_else(|| first_limit(context, &name), |entry| entry.limit.clone());
+    limit.set(org.spec.change_limit.as_ref().and_then(|l| l.per_hour));
+    let stretch = stretch(context, org, &name);
+    context
+        .shared
+        .orgs
+        .set(&name, OrgEntry { state: found.state.clone(), secret_version: found.secret_version.clone(), stretch, limit });
+    let paused = found.account.as_ref().and_then(|a| a.paused_for());
+    conclude(context, org, &status, &found, stretch).await;
+    let next = match found.reason.phase() {
+        Phase::Done => SECRET_FRESH,
+        Phase::Waiting => Duration::from_secs(10),
+        _ => SECRET_FRESH,
+    };
+    Action::requeue(paused.map_or(next, |p| p.min(next)).max(Duration::from_millis(500)))
+}
+
+/// The change limit of an org that this process sees for the first time: the past hour comes from the statuses.
+fn first_limit(context: &OrgContext, name: &OrgName) -> Arc<ChangeLimit> {
+    let limit = Arc::new(ChangeLimit::default());
+    let since = clock::now().checked_sub(SignedDuration::from_hours(1)).unwrap_or(jiff::Timestamp::MIN);
+    limit.rebuild((context.history)(name).into_iter().filter(|at| *at > since));
+    limit
+}
+
+fn stretch(context: &OrgContext, org: &GenesysOrg, name: &OrgName) -> f64 {
+    let share = f64::from(org.spec.effective_requests_per_minute()) * CHECK_SHARE;
+    let factor = context.shared.orgs.demand(name) / share;
+    // In steps of a half, so that one object more or less is no new fact.
+    if factor <= 1.0 { 1.0 } else { (factor * 2.0).ceil() / 2.0 }
+}
+
+fn unusable(reason: Reason, message: impl Into<String>) -> Found {
+    let message = message.into();
+    Found {
+        state: OrgState::Unusable(reason, message.clone()),
+        secret_version: String::new(),
+        credentials: None,
+        account: None,
+        message,
+        reason,
+    }
+}
+
+async fn look(context: &OrgContext, org: &GenesysOrg, name: &OrgName, status: &GenesysOrgStatus) -> Found {
+    let shared = &context.shared;
+    let place = match validate(&org.spec, &shared.orgs.allowed) {
+        Ok(place) => place,
+        Err(findings) => {
+            let mut found = unusable(Reason::InvalidSpec, finding::summary(&findings));
+            let message = format!("GenesysOrg {}/{} is not valid; see its status", name.0, name.1);
+            found.state = OrgState::Unusable(Reason::DependencyNotFound, message);
+            return found;
+        }
+    };
+    let endpoints = match place {
+        Place::Region(region) => match genesys::region(&region) {
+            Some(endpoints) => endpoints,
+            None => return unusable(Reason::InvalidSpec, format!("region {region} is not known to this operator version")),
+        },
+        Place::Custom { login, api, ca_bundle } => Endpoints { login, api, ca_bundle },
+    };
+    let secret = match read_secret(context, org, &name.0).await {
+        Ok(secret) => secret,
+        Err(found) => return found,
+    };
+    let (client_id, client_secret, version) = match credentials(&secret, name, org) {
+        Ok(credentials) => credentials,
+        Err(message) => return unusable(Reason::DependencyNotFound, message),
+    };
+    let limit = org.spec.effective_requests_per_minute();
+    let account = shared.orgs.account(&endpoints.login, &client_id, name, limit);
+    account.set_credentials(client_secret, &version);
+    if shared.orgs.entry(name).is_none() {
+        resume_pause(&account, status);
+    }
+    if requested(org).is_some_and(|token| status.last_handled_reconcile_at.as_deref() != Some(token)) {
+        account.allow_token_try();
+    }
+    connect(context, name, &endpoints, account, version).await
+}
+
+/// A pause that the remote asked for outlives a restart.
+fn resume_pause(account: &Account, status: &GenesysOrgStatus) {
+    let until = status.budget.as_ref().and_then(|b| b.throttled_until.as_ref());
+    let left = until.and_then(|until| Duration::try_from(until.0.duration_since(clock::precise())).ok());
+    if let Some(left) = left.filter(|left| !left.is_zero() && account.paused_for().is_none()) {
+        account.pause(left.min(LONGEST_PAUSE));
+    }
+}
+
+async fn read_secret(context: &OrgContext, org: &GenesysOrg, namespace: &str) -> Result<Secret, Found> {
+    let api: Api<Secret> = Api::namespaced(context.shared.client.clone(), namespace);
+    let name = &org.spec.credentials.secret_ref.name;
+    match api.get_opt(name).await {
+        Ok(Some(secret)) => Ok(secret),
+        Ok(None) => Err(unusable(
+            Reason::DependencyNotFound,
+            format!("Secret {namespace}/{name} was not found; create it with the keys clientId and clientSecret"),
+        )),
+        Err(kube::Error::Api(status)) if status.code == 403 => Err(unusable(
+            Reason::DependencyNotFound,
+            format!("Secret {namespace}/{name} may not be read; grant the operator get on it"),
+        )),
+        Err(error) => {
+            tracing::warn!(%error, namespace, name, "Secret could not be read; it is tried again");
+            Err(unusable(
+                Reason::OrgUnavailable,
+                format!("Secret {namespace}/{name} could not be read from the API server; it is tried again"),
+            ))
+        }
+    }
+}
+
+fn credentials(secret: &Secret, name: &OrgName, org: &GenesysOrg) -> Result<(String, SecretString, String), String> {
+    let (namespace, secret_name) = (&name.0, &org.spec.credentials.secret_ref.name);
+    let key = |key: &str| {
+        let bytes = secret.data.as_ref().and_then(|d| d.get(key)).map(|ByteString(b)| b.clone());
+        let text = bytes.and_then(|b| String::from_utf8(b).ok()).map(|t| t.trim().to_owned()).filter(|t| !t.is_empty());
+        text.ok_or_else(|| {
+            format!("Secret {namespace}/{secret_name} has no key {key}, or it is empty or no text; set clientId and clientSecret")
+        })
+    };
+    let version = format!("{}@{}", secret.uid().unwrap_or_default(), secret.resource_version().unwrap_or_default());
+    Ok((key("clientId")?, SecretString::from(key("clientSecret")?), version))
+}
+
+async fn connect(
+    context: &OrgContext,
+    name: &OrgName,
+    endpoints: &Endpoints,
+    account: Arc<Account>,
+    secret_version: String,
+) -> Found {
+    let host = host_of(endpoints);
+    let key = format!("{host} {}", account.client_id());
+    let known = match context.shared.orgs.entry(name).map(|e| e.state) {
+        Some(OrgState::Usable(connection)) if connection.key == key && Arc::ptr_eq(connection.client.account(), &account) => {
+            Some(connection)
+        }
+        _ => None,
+    };
+    let connection = match known {
+        Some(connection) => connection,
+        None => match genesys::Client::new(account.clone(), endpoints, context.shared.orgs.observer.clone()) {
+            Ok(client) => Arc::new(Connection { key, host, client }),
+            Err(error) => return unusable(Reason::InvalidSpec, error.to_string()),
+        },
+    };
+    let ticket = tokio::select! {
+        ticket = account.budget().ticket(Lane::Retry) => ticket,
+        () = tokio::time::sleep(Duration::from_secs(5)) => {
+            // Paused or busy: what is known of the credentials goes on being true.
+            return usable(connection, secret_version, account, None);
+        }
+    };
+    match connection.client.session(ticket).authenticate().await {
+        Ok(()) => usable(connection, secret_version, account, Some(true)),
+        Err(error) if error.kind == genesys::ErrorKind::Throttled => usable(connection, secret_version, account, None),
+        Err(error) => {
+            let failure = Failure::of(&error, &format!("login as client of GenesysOrg {}/{}", name.0, name.1), true);
+            let refused = failure.reason == Reason::AuthenticationFailed;
+            let mut found = unusable(failure.reason, failure.message);
+            (found.secret_version, found.account, found.credentials) = (secret_version, Some(account), refused.then_some(false));
+            found
+        }
+    }
+}
+
+fn usable(connection: Arc<Connection>, secret_version: String, account: Arc<Account>, credentials: Option<bool>) -> Found {
+    let message = format!("connected to {}", connection.host);
+    let (reason, message) = if account.paused_for().is_some() {
+        (Reason::RateLimited, "Genesys Cloud asked for a pause of all calls; see status.budget.throttledUntil".to_owned())
+    } else {
+        (Reason::Succeeded, message)
+    };
+    Found { state: OrgState::Usable(connection), secret_version, credentials, account: Some(account), message, reason }
+}
+
+fn host_of(endpoints: &Endpoints) -> String {
+    let host = endpoints.api.host_str().unwrap_or_default();
+    endpoints.api.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+async fn conclude(context: &Arc<OrgContext>, org: &GenesysOrg, previous: &GenesysOrgStatus, found: &Found, stretch: f64) {
+    let status = next_status(context, org, previous, found, stretch);
+    if status == *previous {
+        return;
+    }
+    let event = transition(previous, &status);
+    context.shared.metrics.status_patches.get_or_create(&ByKind { kind: KIND }).inc();
+    match report::patch_status(&context.shared.client, org, &status).await {
+        Ok(answered) => context.written.put(&answered, status),
+        Err(error) if report::is_gone(&error) => {}
+        Err(error) => tracing::error!(%error, org = org.name_any(), "status of the org could not be written; it is tried again"),
+    }
+    if let Some(event) = event {
+        context.shared.events.publish(&event, org.object_ref(&())).await;
+    }
+}
+
+fn next_status(
+    context: &OrgContext,
+    org: &GenesysOrg,
+    previous: &GenesysOrgStatus,
+    found: &Found,
+    stretch: f64,
+) -> GenesysOrgStatus {
+    let generation = org.meta().generation.unwrap_or_default();
+    let mut status = previous.clone();
+    status.observed_generation = generation;
+    if let Some(token) = requested(org) {
+        status.last_handled_reconcile_at = Some(token.to_owned());
+    }
+    let at = Stamp { now: Time(clock::now()), generation };
+    let phase = org_phase(context, org, found);
+    let list = &mut status.conditions;
+    let reason = found.reason.as_str();
+    conditions::set(list, READY, if phase == Phase::Done { "True" } else { "False" }, reason, &found.message, &at);
+    for (kind, shown) in [(RECONCILING, Phase::Waiting), (STALLED, Phase::Stalled)] {
+        if phase == shown {
+            conditions::set(list, kind, "True", reason, &found.message, &at);
+        } else {
+            conditions::remove(list, kind);
+        }
+    }
+    match found.credentials {
+        Some(true) => conditions::set(list, CREDENTIALS_VALID, "True", "Succeeded", "the login service accepts the client", &at),
+        Some(false) => conditions::set(list, CREDENTIALS_VALID, "False", reason, &found.message, &at),
+        None if found.account.is_some() && conditions::find(list, CREDENTIALS_VALID).is_some() => {}
+        None => conditions::set(list, CREDENTIALS_VALID, "Unknown", reason, "the login service was not asked", &at),
+    }
+    let limit = i32::try_from(found.account.as_ref().map_or(org.spec.effective_requests_per_minute(), |a| a.budget().limit()))
+        .unwrap_or(i32::MAX);
+    if stretch > 1.0 {
+        let message = format!(
+            "drift checks need more than 60% of {limit} calls a minute; their intervals are {stretch} times as long. Raise requestsPerMinute or the intervals"
+        );
+        conditions::set(list, BUDGET_SUFFICIENT, "False", "BudgetExceeded", &message, &at);
+    } else {
+        conditions::set(list, BUDGET_SUFFICIENT, "True", "Succeeded", "drift checks fit into the call budget", &at);
+    }
+    let paused = found.account.as_ref().and_then(|a| a.paused_for()).and_then(|p| SignedDuration::try_from(p).ok());
+    let until = paused
+        .and_then(|p| clock::precise().checked_add(p).ok())
+        .and_then(|at| jiff::Timestamp::from_second(at.as_second() + 1).ok());
+    let known = previous.budget.as_ref().and_then(|b| b.throttled_until.clone());
+    // The same pause, computed again, may differ by a second: it is not a new fact.
+    let same = known.filter(|k| until.is_some_and(|u| (u.as_second() - k.0.as_second()).abs() <= 2));
+    status.budget = Some(BudgetStatus { limit, throttled_until: same.or(until.map(Time)) });
+    status
+}
+
+fn org_phase(context: &OrgContext, org: &GenesysOrg, found: &Found) -> Phase {
+    let mut waiting = context.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let uid = org.uid().unwrap_or_default();
+    if found.reason != Reason::DependencyNotFound {
+        waiting.remove(&uid);
+        return found.reason.phase();
+    }
+    let since = waiting.entry(uid).or_insert_with(Instant::now);
+    if since.elapsed() >= super::outcome::DEPENDENCY_PATIENCE { Phase::Stalled } else { Phase::Waiting }
+}
+
+/// The event of a changed Ready reason.
+fn transition(previous: &GenesysOrgStatus, status: &GenesysOrgStatus) -> Option<EventDraft> {
+    let now = conditions::find(&status.conditions, READY)?;
+    let before = conditions::find(&previous.conditions, READY);
+    if before.is_some_and(|b| b.reason == now.reason) {
+        return None;
+    }
+    let reason = match now.reason.as_str() {
+        "AuthenticationFailed" => "CredentialsInvalid",
+        other => Reason::ALL.iter().map(|r| r.as_str()).find(|r| *r == other)?,
+    };
+    Some(EventDraft { warning: now.status != "True", reason, action: "Connect", note: now.message.clone() })
+}

@@ -1,0 +1,298 @@
+//! The organisations in use: their connections, and who may use them. Two orgs with the same login URL and client share one
+//! account (budget, token, pause).
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::Api;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, ResourceExt};
+use tokio::sync::{broadcast, mpsc};
+use tokio::time::Instant;
+use url::Url;
+
+use super::change_limit::ChangeLimit;
+use super::stream::Guarded;
+use crate::api::conditions::Reason;
+use crate::api::genesys_org::From;
+use crate::api::{GenesysOrg, OrgRef};
+use crate::engine::genesys_org::{AllowedEndpoints, Request, grants};
+use crate::genesys::{self, Account, Observer};
+
+/// How long the labels of a namespace are remembered.
+const LABELS_FRESH: Duration = Duration::from_secs(60);
+
+/// Namespace and name of an org.
+pub type OrgName = (String, String);
+
+/// A usable connection.
+pub struct Connection {
+    /// {API host, client id}: whose remote objects these are.
+    pub key: String,
+    /// Host of the API.
+    pub host: String,
+    /// The client.
+    pub client: genesys::Client,
+}
+
+/// What is known of an org.
+#[derive(Clone)]
+pub enum OrgState {
+    /// It can be used.
+    Usable(Arc<Connection>),
+    /// It cannot: reason for its objects, and message.
+    Unusable(Reason, String),
+}
+
+/// An org that was reconciled.
+#[derive(Clone)]
+pub struct OrgEntry {
+    /// Whether it can be used.
+    pub state: OrgState,
+    /// Version of the Secret that was read.
+    pub secret_version: String,
+    /// By how much the intervals of its objects are stretched; at least 1.
+    pub stretch: f64,
+    /// Its change limit.
+    pub limit: Arc<ChangeLimit>,
+}
+
+/// Permission to use an org.
+pub struct Granted {
+    /// The connection.
+    pub connection: Arc<Connection>,
+    /// Whether every plan waits for approval.
+    pub approval: bool,
+    /// By how much intervals are stretched.
+    pub stretch: f64,
+    /// The change limit.
+    pub limit: Arc<ChangeLimit>,
+    /// `<namespace>/<name>`.
+    pub label: String,
+}
+
+/// Whether an object may use an org now.
+pub enum Access {
+    /// It may.
+    Granted(Granted),
+    /// It does not exist, or is not granted: both read the same.
+    Missing(String),
+    /// It exists and cannot be used.
+    Unusable(Reason, String),
+    /// It was not reconciled yet.
+    Unknown,
+}
+
+struct Shared {
+    account: Arc<Account>,
+    limits: BTreeMap<OrgName, u32>,
+}
+
+type Demand = Box<dyn Fn(&OrgName) -> f64 + Send + Sync>;
+
+/// The organisations in use.
+pub struct Orgs {
+    store: Store<Guarded<GenesysOrg>>,
+    client: Client,
+    entries: Mutex<HashMap<OrgName, OrgEntry>>,
+    accounts: Mutex<HashMap<(String, String), Shared>>,
+    labels: Mutex<HashMap<String, (Instant, BTreeMap<String, String>)>>,
+    demands: Mutex<Vec<Demand>>,
+    /// Which custom endpoints are allowed.
+    pub allowed: AllowedEndpoints,
+    /// What calls report to.
+    pub observer: Arc<dyn Observer>,
+    /// Orgs whose facts changed: their objects look again.
+    pub changed: broadcast::Sender<OrgName>,
+    /// Orgs to reconcile at once.
+    pub trigger: mpsc::UnboundedSender<ObjectRef<Guarded<GenesysOrg>>>,
+}
+
+impl Orgs {
+    /// No org yet.
+    pub fn new(
+        client: Client,
+        store: Store<Guarded<GenesysOrg>>,
+        allowed: AllowedEndpoints,
+        observer: Arc<dyn Observer>,
+        trigger: mpsc::UnboundedSender<ObjectRef<Guarded<GenesysOrg>>>,
+    ) -> Self {
+        let (changed, _) = broadcast::channel(256);
+        Self {
+            store,
+            client,
+            entries: Mutex::default(),
+            accounts: Mutex::default(),
+            labels: Mutex::default(),
+            demands: Mutex::default(),
+            allowed,
+            observer,
+            changed,
+            trigger,
+        }
+    }
+
+    /// The org as the store has it.
+    pub fn live(&self, name: &OrgName) -> Option<GenesysOrg> {
+        let object = self.store.get(&ObjectRef::new(&name.1).within(&name.0))?;
+        object.0.as_ref().ok().cloned()
+    }
+
+    /// Whether the org is suspended, live from the store.
+    pub fn is_suspended(&self, name: &OrgName) -> bool {
+        self.live(name).is_some_and(|org| org.spec.suspend.unwrap_or(false))
+    }
+
+    /// What an object's org ref means.
+    pub fn name_of(reference: &OrgRef, namespace: &str) -> OrgName {
+        (reference.namespace.clone().unwrap_or_else(|| namespace.to_owned()), reference.name.clone())
+    }
+
+    /// Whether an object of `kind` in `namespace` may use the org.
+    pub async fn access(&self, name: &OrgName, kind: &str, namespace: &str) -> Access {
+        let missing = || {
+            Access::Missing(format!(
+                "GenesysOrg {}/{} was not found, or does not grant its use to {kind} objects of namespace {namespace}; create it, or add the namespace to its allowedNamespaces",
+                name.0, name.1
+            ))
+        };
+        let Some(org) = self.live(name) else { return missing() };
+        let allowed = org.spec.allowed_namespaces.as_ref();
+        let by_label = name.0 != namespace && allowed.is_some_and(|a| a.from == Some(From::Selector));
+        let labels = if by_label { self.labels_of(namespace).await } else { None };
+        if !grants(&name.0, allowed, &Request { kind, namespace, labels: labels.as_ref() }) {
+            return missing();
+        }
+        let Some(entry) = self.entry(name) else { return Access::Unknown };
+        match entry.state {
+            OrgState::Unusable(reason, message) => Access::Unusable(reason, message),
+            OrgState::Usable(connection) => Access::Granted(Granted {
+                connection,
+                approval: org.spec.approval_required(),
+                stretch: entry.stretch,
+                limit: entry.limit,
+                label: format!("{}/{}", name.0, name.1),
+            }),
+        }
+    }
+
+    async fn labels_of(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
+        if let Some((_, labels)) = lock(&self.labels).get(namespace).filter(|(at, _)| at.elapsed() < LABELS_FRESH) {
+            return Some(labels.clone());
+        }
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let labels = api
+            .get(namespace)
+            .await
+            .inspect_err(|error| tracing::warn!(%error, namespace, "labels of the namespace cannot be read"))
+            .ok()?
+            .labels()
+            .clone();
+        lock(&self.labels).insert(namespace.to_owned(), (Instant::now(), labels.clone()));
+        Some(labels)
+    }
+
+    /// The entry of an org.
+    pub fn entry(&self, name: &OrgName) -> Option<OrgEntry> {
+        lock(&self.entries).get(name).cloned()
+    }
+
+    /// Sets the entry of an org, and tells its objects where the facts changed.
+    pub fn set(&self, name: &OrgName, entry: OrgEntry) {
+        let before = self.epoch(name);
+        lock(&self.entries).insert(name.clone(), entry);
+        if self.epoch(name) != before {
+            // Nobody listens before the kinds have started; they look at everything then.
+            let _ = self.changed.send(name.clone());
+        }
+    }
+
+    /// Forgets an org that is gone, and tells its objects.
+    pub fn remove(&self, name: &OrgName) {
+        lock(&self.entries).remove(name);
+        for shared in lock(&self.accounts).values_mut() {
+            shared.limits.remove(name);
+        }
+        let _ = self.changed.send(name.clone());
+    }
+
+    /// A number that changes with every fact of an org that matters to its objects.
+    pub fn epoch(&self, name: &OrgName) -> u64 {
+        let Some(org) = self.live(name) else { return 0 };
+        let mut hasher = DefaultHasher::new();
+        (org.uid(), org.metadata.generation).hash(&mut hasher);
+        if let Some(entry) = self.entry(name) {
+            entry.secret_version.hash(&mut hasher);
+            match entry.state {
+                OrgState::Usable(connection) => connection.key.hash(&mut hasher),
+                OrgState::Unusable(reason, message) => (reason, message).hash(&mut hasher),
+            }
+        }
+        hasher.finish()
+    }
+
+    /// The account of {login URL, client id}, with the smallest limit of the orgs that use it.
+    pub fn account(&self, login: &Url, client_id: &str, org: &OrgName, limit: u32) -> Arc<Account> {
+        let mut accounts = lock(&self.accounts);
+        let key = (login.to_string(), client_id.to_owned());
+        for (other, shared) in accounts.iter_mut() {
+            if *other != key {
+                shared.limits.remove(org);
+            }
+        }
+        let shared = accounts
+            .entry(key)
+            .or_insert_with(|| Shared { account: Account::new(login.clone(), client_id, limit), limits: BTreeMap::new() });
+        shared.limits.insert(org.clone(), limit);
+        let smallest = shared.limits.values().min().copied().unwrap_or(limit);
+        if shared.account.budget().limit() != smallest {
+            shared.account.budget().set_limit(smallest);
+        }
+        let account = shared.account.clone();
+        // An account that no org uses any more goes, with its token.
+        accounts.retain(|_, shared| !shared.limits.is_empty());
+        account
+    }
+
+    /// The orgs that share an account with this one, itself included.
+    fn siblings(&self, name: &OrgName) -> Vec<OrgName> {
+        let accounts = lock(&self.accounts);
+        accounts
+            .values()
+            .find(|s| s.limits.contains_key(name))
+            .map_or_else(|| vec![name.clone()], |s| s.limits.keys().cloned().collect())
+    }
+
+    /// A kind says how many calls a minute its drift checks of an org need.
+    pub fn add_demand(&self, demand: Demand) {
+        lock(&self.demands).push(demand);
+    }
+
+    /// Calls a minute that drift checks on the account of this org need.
+    pub fn demand(&self, name: &OrgName) -> f64 {
+        let orgs = self.siblings(name);
+        lock(&self.demands).iter().map(|demand| orgs.iter().map(demand).sum::<f64>()).sum()
+    }
+
+    /// Budget use by org, for metrics.
+    pub fn budgets(&self) -> Vec<(String, u32, u32)> {
+        let accounts = lock(&self.accounts);
+        let rows = accounts.values().flat_map(|s| {
+            s.limits.keys().map(|org| (format!("{}/{}", org.0, org.1), s.account.budget().used(), s.account.budget().limit()))
+        });
+        rows.collect()
+    }
+
+    /// The org looks at its credentials at once: a call was refused for them.
+    pub fn recheck(&self, name: &OrgName) {
+        // The receiver lives as long as the org controller; without it the process is stopping.
+        let _ = self.trigger.send(ObjectRef::new(&name.1).within(&name.0));
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,389 @@
+//! Phase 7: what happened → conditions, status, event, and when to look again. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::api::Policy;
+use crate::api::conditions::{self, IN_SYNC, Phase, READY, RECONCILING, Reason, STALLED, Stamp};
+use crate::api::status::{DriftItem, HistoryEntry, MAX_DRIFT, MAX_HISTORY, ManagedStatus, PendingPlan, PropagationStatus};
+use crate::engine::finding::{self, Finding};
+use crate::engine::gate::Refusal;
+use crate::engine::propagation::{Verdict as Traffic, Watch};
+use crate::engine::{Plan, Why, display};
+use crate::remote::converge::{Convergence, End};
+use crate::remote::failure::{Failure, Retry};
+
+/// A missing dependency or an older owner is waited for that long before the object is Stalled.
+pub const DEPENDENCY_PATIENCE: Duration = Duration::from_secs(300);
+/// See [`DEPENDENCY_PATIENCE`]; renames take less.
+pub const OWNER_PATIENCE: Duration = Duration::from_secs(60);
+/// A refused plan is sent again after that.
+pub const REFUSAL: Duration = Duration::from_secs(3600);
+/// Most changes that a pending plan or an event shows.
+const MAX_SHOWN: usize = 20;
+
+/// States of a propagation that is over.
+const SETTLED: [&str; 3] = ["Verified", "Unverified", "TimedOut"];
+
+/// What happened to an object.
+pub enum Verdict<'a> {
+    /// The spec breaks rules.
+    Invalid(&'a [Finding]),
+    /// Nothing is done; whether the spec holds content that was never applied.
+    Suspended {
+        /// By what, for the message.
+        by: &'static str,
+        /// See above.
+        unapplied: bool,
+    },
+    /// Something that the object needs is not there, or not usable.
+    Dependency {
+        /// Reason of the condition.
+        reason: Reason,
+        /// What, and what to do.
+        message: String,
+        /// How long it has been so.
+        waited: Duration,
+    },
+    /// An older object claims the same remote object.
+    Duplicate {
+        /// Which, where it may be named.
+        message: String,
+        /// How long it has been so.
+        waited: Duration,
+    },
+    /// Phases 3 to 6 ran.
+    Converged(&'a Convergence),
+    /// Only the conversations were asked, about the state that status has.
+    Polled,
+    /// The reconcile panicked.
+    Panicked,
+}
+
+/// What the outcome depends on besides the verdict.
+pub struct Facts<'a> {
+    /// Generation of the object.
+    pub generation: i64,
+    /// Policy of the object.
+    pub policy: Policy,
+    /// Value of the reconcile annotation.
+    pub requested: Option<&'a str>,
+    /// The status before.
+    pub previous: &'a ManagedStatus,
+    /// Whether propagation is watched.
+    pub watch: Option<&'a Watch>,
+    /// What the conversations showed, where they were asked.
+    pub traffic: Option<Traffic>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// An event to be published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventDraft {
+    /// Normal or Warning.
+    pub warning: bool,
+    /// Reason of the event.
+    pub reason: &'static str,
+    /// Verb.
+    pub action: &'static str,
+    /// Note.
+    pub note: String,
+}
+
+/// When to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// At the next drift check.
+    Check,
+    /// After the object's back-off: something failed.
+    BackOff,
+    /// After this at the earliest, and it counts as no failure.
+    After(Duration),
+    /// When something changes, or at the next drift check.
+    Change,
+}
+
+/// The outcome.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The status from now on.
+    pub status: ManagedStatus,
+    /// The event, where something changed.
+    pub event: Option<EventDraft>,
+    /// When to look again.
+    pub next: Next,
+    /// A plan that was refused: not sent again for a while.
+    pub refusal: Option<Refusal>,
+}
+
+/// The condition to set: reason, message, phase, readability.
+struct Summary {
+    reason: Reason,
+    message: String,
+    phase: Phase,
+    in_sync: Option<bool>,
+    unreadable: bool,
+    next: Next,
+}
+
+impl Summary {
+    fn new(reason: Reason, message: impl Into<String>, in_sync: Option<bool>, next: Next) -> Self {
+        Self { reason, message: message.into(), phase: reason.phase(), in_sync, unreadable: false, next }
+    }
+}
+
+/// Phase 7.
+pub fn outcome(verdict: &Verdict<'_>, facts: &Facts<'_>) -> Outcome {
+    let mut status = facts.previous.clone();
+    status.observed_generation = facts.generation;
+    if let Some(token) = facts.requested {
+        status.last_handled_reconcile_at = Some(token.to_owned());
+    }
+    let mut refusal = None;
+    let summary = match verdict {
+        Verdict::Invalid(findings) => Summary::new(Reason::InvalidSpec, finding::summary(findings), None, Next::Change),
+        Verdict::Suspended { by, unapplied } => {
+            let message = format!("suspended by {by}; nothing is read or written");
+            let mut summary = Summary::new(Reason::Suspended, message, None, Next::Change);
+            summary.unreadable = *unapplied;
+            summary
+        }
+        Verdict::Dependency { reason, message, waited } => patient(*reason, message, *waited, DEPENDENCY_PATIENCE),
+        Verdict::Duplicate { message, waited } => patient(Reason::DuplicateOwner, message, *waited, OWNER_PATIENCE),
+        Verdict::Panicked => {
+            let message = "the reconcile of this object failed by a defect of the operator; see its log, and report it";
+            Summary::new(Reason::InternalError, message, None, Next::Check)
+        }
+        Verdict::Polled => polled(&mut status, facts),
+        Verdict::Converged(convergence) => {
+            record(&mut status, convergence, facts);
+            refusal = refused(convergence, facts.now);
+            converged(&mut status, convergence, facts)
+        }
+    };
+    set_conditions(&mut status, &summary, facts);
+    let event = super::event::draft(verdict, facts, &status);
+    Outcome { status, event, next: summary.next, refusal }
+}
+
+fn patient(reason: Reason, message: &str, waited: Duration, patience: Duration) -> Summary {
+    let left = patience.saturating_sub(waited);
+    let next = if left.is_zero() { Next::Check } else { Next::After(left.min(Duration::from_secs(30))) };
+    let mut summary = Summary::new(reason, message, None, next);
+    if left.is_zero() && summary.phase == Phase::Waiting {
+        summary.phase = Phase::Stalled;
+    }
+    summary
+}
+
+fn refused(convergence: &Convergence, now: Timestamp) -> Option<Refusal> {
+    let End::Refused(digest, failure) = &convergence.end else { return None };
+    let until = now.checked_add(jiff::SignedDuration::try_from(REFUSAL).ok()?).ok()?;
+    Some(Refusal { digest: digest.clone(), reason: failure.reason, message: failure.message.clone(), until })
+}
+
+/// The facts of phases 3 to 6 that go into the status whatever the end.
+fn record(status: &mut ManagedStatus, convergence: &Convergence, facts: &Facts<'_>) {
+    let moved = status.remote.as_ref().is_some_and(|r| r.host != convergence.remote.host || r.id != convergence.remote.id);
+    if moved {
+        (status.applied, status.history, status.propagation) = (Vec::new(), Vec::new(), None);
+    }
+    status.remote = Some(convergence.remote.clone());
+    if !convergence.keep_intent {
+        status.intent = None;
+    }
+    if let Some(applied) = &convergence.applied {
+        status.applied.clone_from(applied);
+    }
+    for entry in &convergence.written {
+        status.history.insert(0, entry.clone());
+    }
+    status.history.truncate(MAX_HISTORY);
+    let plan = convergence.plan.as_ref();
+    status.drift = plan.map(|plan| drift(plan, &convergence.end, facts)).unwrap_or_default();
+    status.pending_plan = match (&convergence.end, plan) {
+        (End::Held { reason: Reason::AwaitingApproval, .. }, Some(plan)) => Some(PendingPlan {
+            digest: plan.digest(),
+            changes: plan.changes().take(MAX_SHOWN).map(ToString::to_string).collect(),
+        }),
+        _ => None,
+    };
+}
+
+/// Differences that stay: those that the policy leaves alone, and those of a plan that did not run.
+fn drift(plan: &Plan, end: &End, facts: &Facts<'_>) -> Vec<DriftItem> {
+    let unwritten = plan.changes().filter(|_| !matches!(end, End::Done));
+    let item = |change: &crate::engine::Change| {
+        let (desired, actual) = (change.to.as_ref().map(display::value), change.from.as_ref().map(display::value));
+        let known = facts.previous.drift.iter().find(|d| d.path == change.path && d.desired == desired && d.actual == actual);
+        let first_seen = known.map_or(Time(facts.now), |d| d.first_seen.clone());
+        DriftItem { path: display::escape(&change.path), desired, actual, first_seen }
+    };
+    plan.drift.iter().chain(unwritten).take(MAX_DRIFT).map(item).collect()
+}
+
+fn converged(status: &mut ManagedStatus, convergence: &Convergence, facts: &Facts<'_>) -> Summary {
+    match &convergence.end {
+        End::Done => done(status, convergence, facts),
+        End::Held { reason, message, until } => {
+            let wait = until.and_then(|at| Duration::try_from(at.duration_since(facts.now)).ok());
+            let next = wait.map_or(Next::Change, |wait| Next::After(wait.max(Duration::from_secs(1))));
+            Summary::new(*reason, message, Some(false), next)
+        }
+        End::Blocked(blocked) => Summary::new(blocked.reason, &blocked.message, Some(false), Next::Check),
+        End::LostGuard(message) => Summary::new(Reason::ConflictDetected, message, Some(false), Next::BackOff),
+        End::NotKept(message) => Summary::new(Reason::NotConverging, message, Some(false), Next::Check),
+        End::Refused(_, failure) => Summary { next: Next::Check, ..failed(failure) },
+        End::Failed(failure) => failed(failure),
+        End::Halted(message) => {
+            Summary::new(Reason::Progressing, format!("a write was not sent: {message}"), None, Next::BackOff)
+        }
+    }
+}
+
+fn failed(failure: &Failure) -> Summary {
+    let next = match failure.retry {
+        Retry::BackOff => Next::BackOff,
+        Retry::After(wait) => Next::After(wait),
+        Retry::Interval => Next::Check,
+    };
+    let in_sync = if failure.unreadable { None } else { Some(false) };
+    let mut summary = Summary::new(failure.reason, &failure.message, in_sync, next);
+    summary.unreadable = failure.unreadable;
+    summary
+}
+
+fn done(status: &mut ManagedStatus, convergence: &Convergence, facts: &Facts<'_>) -> Summary {
+    let version = convergence.remote.version.as_deref().unwrap_or("unknown");
+    if !status.drift.is_empty() {
+        let count = convergence.plan.as_ref().map_or(0, |p| p.drift.len());
+        let reason = if facts.policy == Policy::Observe { Reason::Observed } else { Reason::DriftReported };
+        let message = format!(
+            "{count} declared fields differ in version {version} and are not written under policy {:?}; see status.drift",
+            facts.policy
+        );
+        return Summary::new(reason, message, Some(false), Next::Check);
+    }
+    match facts.watch {
+        Some(watch) => propagation(status, watch, version, facts),
+        None => {
+            status.propagation = None;
+            Summary::new(
+                Reason::Succeeded,
+                format!("version {version} holds everything that is declared"),
+                Some(true),
+                Next::Check,
+            )
+        }
+    }
+}
+
+fn polled(status: &mut ManagedStatus, facts: &Facts<'_>) -> Summary {
+    let version = status.remote.as_ref().and_then(|r| r.version.clone()).unwrap_or_default();
+    match facts.watch {
+        Some(watch) => propagation(status, watch, &version, facts),
+        None => Summary::new(
+            Reason::Succeeded,
+            format!("version {version} holds everything that is declared"),
+            Some(true),
+            Next::Check,
+        ),
+    }
+}
+
+fn propagation(status: &mut ManagedStatus, watch: &Watch, version: &str, facts: &Facts<'_>) -> Summary {
+    let written = status.history.first().filter(|h| h.version == version).map(|h| h.time.clone());
+    let previous = status.propagation.take();
+    // A later version that still holds the content goes on with the wait of the first one.
+    let current = previous.filter(|p| written.is_none() || p.version == version);
+    let mut state = current.unwrap_or_else(|| PropagationStatus {
+        version: version.to_owned(),
+        since: written.unwrap_or(Time(facts.now)),
+        state: "Pending".into(),
+    });
+    let waited = Duration::try_from(facts.now.duration_since(state.since.0)).unwrap_or_default();
+    let settled = SETTLED.contains(&state.state.as_str());
+    if !settled {
+        state.state = match facts.traffic {
+            Some(Traffic::Verified) => "Verified",
+            Some(Traffic::NoTraffic) if waited >= watch.timeout => "Unverified",
+            Some(Traffic::Pending) if waited >= watch.timeout => "TimedOut",
+            Some(Traffic::NoTraffic) => "NoTraffic",
+            Some(Traffic::Pending) => "Pending",
+            None => &state.state,
+        }
+        .to_owned();
+    }
+    let summary = |reason, message: String| Summary::new(reason, message, Some(true), Next::Check);
+    let result = match state.state.as_str() {
+        "Verified" => {
+            summary(Reason::Verified, format!("version {version} holds everything that is declared, and conversations run on it"))
+        }
+        "Unverified" => summary(
+            Reason::Unverified,
+            format!("version {version} holds everything that is declared; no conversation ran until the timeout"),
+        ),
+        "TimedOut" if watch.gate => summary(
+            Reason::PropagationTimeout,
+            format!(
+                "version {version} was accepted, but conversations still run on older versions; ask Genesys Cloud support why it does not reach the edge"
+            ),
+        ),
+        _ if watch.gate => {
+            summary(Reason::AwaitingPropagation, format!("version {version} was accepted; no conversation runs on it yet"))
+        }
+        _ => summary(Reason::Succeeded, format!("version {version} holds everything that is declared")),
+    };
+    status.propagation = Some(state);
+    result
+}
+
+fn set_conditions(status: &mut ManagedStatus, summary: &Summary, facts: &Facts<'_>) {
+    let at = Stamp { now: Time(facts.now), generation: facts.generation };
+    let list = &mut status.conditions;
+    let previous = conditions::find(list, READY).map_or("Unknown", |c| c.status.as_str()).to_owned();
+    let ready = match summary.phase {
+        Phase::Done => "True",
+        Phase::Suspended if summary.unreadable => "Unknown",
+        Phase::Suspended => &previous,
+        _ if summary.unreadable => "Unknown",
+        Phase::Waiting | Phase::Stalled => "False",
+    };
+    conditions::set(list, READY, ready, summary.reason.as_str(), &summary.message, &at);
+    for (kind, phase) in [(RECONCILING, Phase::Waiting), (STALLED, Phase::Stalled)] {
+        if summary.phase == phase {
+            conditions::set(list, kind, "True", summary.reason.as_str(), &summary.message, &at);
+        } else {
+            conditions::remove(list, kind);
+        }
+    }
+    if summary.phase != Phase::Suspended {
+        let in_sync = summary.in_sync.map_or("Unknown", |s| if s { "True" } else { "False" });
+        let reason = if summary.in_sync == Some(true) { Reason::Succeeded } else { summary.reason };
+        let message = if summary.in_sync == Some(true) { "the live state equals the declared one" } else { &summary.message };
+        conditions::set(list, IN_SYNC, in_sync, reason.as_str(), message, &at);
+    }
+}
+
+/// The reason of `Ready`, where it is set.
+pub fn ready_reason(status: &ManagedStatus) -> Option<&str> {
+    conditions::find(&status.conditions, READY).map(|c| c.reason.as_str())
+}
+
+/// Whether the object is at rest: nothing is retried before the next drift check.
+pub fn is_settled(status: &ManagedStatus) -> bool {
+    conditions::find(&status.conditions, RECONCILING).is_none() && ready_reason(status) != Some(Reason::Suspended.as_str())
+}
+
+/// History entries that a convergence added, for events.
+pub fn last_write(convergence: &Convergence) -> Option<(&HistoryEntry, Option<Why>)> {
+    convergence.written.last().map(|entry| (entry, convergence.plan.as_ref().and_then(Plan::why)))
+}
+
+/// Whether a watched propagation is still open.
+pub fn is_propagating(status: &ManagedStatus) -> bool {
+    status.propagation.as_ref().is_some_and(|p| !SETTLED.contains(&p.state.as_str()))
+}

@@ -1,0 +1,344 @@
+//! The one reconcile of all kinds: load → lane → converge → outcome → report.
+
+use std::convert::Infallible;
+use std::fmt::Debug;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::FutureExt;
+use kube::core::NamespaceResourceScope;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::events::Events;
+use super::ledger::ClusterLedger;
+use super::load::{self, Due, Loaded, Owned, Preflight, preflight};
+use super::metrics::{ByKind, ByReason, Metrics};
+use super::orgs::{Granted, Orgs};
+use super::outcome::{self, Facts, Outcome, Verdict, outcome};
+use super::report::{self, Written};
+use super::schedule::Schedule;
+use super::stream::Guarded;
+use super::tickets::Tickets;
+use crate::api::conditions::Reason;
+use crate::api::status::PropagationStatus;
+use crate::api::{APPROVE_PLAN, ManagedStatus};
+use crate::engine::propagation::{self, Verdict as Traffic};
+use crate::genesys::Ticket;
+use crate::remote::Remote;
+use crate::remote::audit::Subject;
+use crate::remote::converge::{Convergence, End, Request, converge};
+use crate::remote::failure::{Failure, Retry};
+use crate::remote::propagation::poll;
+use crate::remote::states::States;
+
+/// What all kinds share.
+pub struct Shared {
+    /// Client for the API server.
+    pub client: Client,
+    /// The organisations.
+    pub orgs: Orgs,
+    /// The last remote states seen.
+    pub states: States,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// Events.
+    pub events: Events,
+    /// No new write starts once this is cancelled.
+    pub shutdown: CancellationToken,
+}
+
+/// What one kind's reconciles share.
+pub struct KindContext<K: Remote> {
+    /// What all kinds share.
+    pub shared: Arc<Shared>,
+    /// The watch store.
+    pub store: Store<Guarded<K>>,
+    /// Back-off and checks.
+    pub schedule: Schedule,
+    /// Statuses that the watch has not brought back yet.
+    pub written: Written<ManagedStatus>,
+    /// Objects that wait for a lane.
+    pub tickets: Tickets,
+}
+
+/// After a panic an object is looked at again after that.
+const AFTER_PANIC: Duration = Duration::from_secs(300);
+
+/// A managed custom resource of the generic reconcile.
+pub trait Reconcilable: Remote + Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Debug {}
+impl<K: Remote + Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Debug> Reconcilable for K {}
+
+/// Reconciles one object. It never fails: every end is an outcome, and a panic is one too.
+pub async fn reconcile<K: Reconcilable>(object: Arc<Guarded<K>>, context: Arc<KindContext<K>>) -> Result<Action, Infallible> {
+    let key = ObjectRef::from_obj(&*object);
+    if let Err(invalid) = &object.0 {
+        tracing::error!(kind = K::KIND, object = %key, error = %invalid.error, "object cannot be read and is left alone; apply the CRDs of this operator version");
+        return Ok(Action::await_change());
+    }
+    match AssertUnwindSafe(drive(&context, &key)).catch_unwind().await {
+        Ok(action) => Ok(action),
+        Err(_) => {
+            tracing::error!(kind = K::KIND, object = %key, "the reconcile panicked; other objects are not affected");
+            context.shared.metrics.panics.get_or_create(&ByKind { kind: K::KIND }).inc();
+            panicked(&context, &key).await;
+            Ok(Action::requeue(AFTER_PANIC))
+        }
+    }
+}
+
+async fn drive<K: Reconcilable>(context: &Arc<KindContext<K>>, key: &ObjectRef<Guarded<K>>) -> Action {
+    let mut ticket: Option<(Ticket, String)> = None;
+    loop {
+        let (loaded, desired, granted) = match preflight(context, key).await {
+            None => return Action::await_change(),
+            Some(Preflight::Idle(wait)) => return Action::requeue(wait),
+            Some(Preflight::Verdict(loaded, verdict)) => {
+                let mut loaded = *loaded;
+                if !matches!(verdict, Owned::Dependency(..) | Owned::Duplicate(_)) {
+                    loaded.entry.waiting_since = None;
+                }
+                let since = *loaded.entry.waiting_since.get_or_insert_with(Instant::now);
+                let verdict = verdict.verdict(waited(&loaded, since));
+                return conclude(context, loaded, &verdict, None, 1.0, false).await;
+            }
+            Some(Preflight::Call(loaded, desired, granted)) => (*loaded, desired, granted),
+        };
+        match ticket.take() {
+            Some((ticket, connection)) if connection == granted.connection.key => {
+                return call(context, loaded, desired, granted, ticket).await;
+            }
+            _ => {}
+        }
+        // An object waits for its lane before its work is done: it is loaded again, and all edits since count as one.
+        let lane = loaded.due.lane(&loaded.status);
+        let budget = granted.connection.client.account().budget();
+        let began = Instant::now();
+        let got = tokio::select! {
+            got = context.tickets.wait(budget, &loaded.uid, loaded.generation, lane) => got,
+            () = context.shared.shutdown.cancelled() => return Action::await_change(),
+        };
+        context.shared.metrics.queued(K::KIND, lane.as_str(), began.elapsed());
+        ticket = Some((got, granted.connection.key.clone()));
+    }
+}
+
+/// How long a dependency has been missing, as this process or the status knows it.
+fn waited<K: Remote>(loaded: &Loaded<K>, since: Instant) -> Duration {
+    let ready = crate::api::conditions::find(&loaded.status.conditions, crate::api::conditions::READY);
+    let missing = [Reason::DependencyNotFound.as_str(), Reason::DuplicateOwner.as_str()];
+    let known =
+        ready.filter(|r| missing.contains(&r.reason.as_str())).map(|r| load::now().duration_since(r.last_transition_time.0));
+    since.elapsed().max(known.and_then(|k| Duration::try_from(k).ok()).unwrap_or_default())
+}
+
+async fn call<K: Reconcilable>(
+    context: &Arc<KindContext<K>>,
+    mut loaded: Loaded<K>,
+    desired: K::Desired,
+    granted: Granted,
+    ticket: Ticket,
+) -> Action {
+    loaded.entry.waiting_since = None;
+    let mut session = granted.connection.client.session(ticket);
+    let watch = K::propagation(&desired);
+    if loaded.due == Due::Poll {
+        let traffic = ask_conversations::<K>(&mut session, &loaded).await;
+        return conclude(context, loaded, &Verdict::Polled, watch.as_ref().zip(traffic), granted.stretch, false).await;
+    }
+    let subject = Subject {
+        org: granted.label.clone(),
+        namespace: loaded.object.namespace().unwrap_or_default(),
+        kind: K::KIND.to_owned(),
+        name: loaded.object.name_any(),
+        generation: loaded.generation,
+    };
+    let anew = matches!(loaded.due, Due::Change | Due::First | Due::Requested);
+    let approval = loaded.object.managed().approval.as_ref().and_then(|a| a.required).unwrap_or(false);
+    let request = Request {
+        object: &loaded.object,
+        desired: &desired,
+        connection: &granted.connection.key,
+        host: &granted.connection.host,
+        status: &loaded.status,
+        subject: &subject,
+        max_age: (loaded.due == Due::Change).then(|| loaded.object.interval()),
+        approval_required: approval || granted.approval,
+        approved: loaded.object.annotations().get(APPROVE_PLAN).map(String::as_str),
+        refused: loaded.entry.refusal.as_ref().filter(|_| !anew),
+        requested: loaded.due == Due::Requested,
+        immediate_retry: anew || loaded.entry.immediate_retry,
+    };
+    let ledger = ClusterLedger {
+        context,
+        object: &loaded.object,
+        status: &loaded.status,
+        org: &loaded.org,
+        limit: &granted.limit,
+        intended: AtomicBool::new(false),
+    };
+    let convergence = converge(&mut session, &context.shared.states, &ledger, &request).await;
+    drop(session);
+    let intended = ledger.intended.load(Ordering::Relaxed);
+    measure::<K>(context, &convergence);
+    learn(context, &mut loaded, &convergence);
+    conclude(context, loaded, &Verdict::Converged(&convergence), watch.as_ref().map(|w| (w, None)), granted.stretch, intended)
+        .await
+}
+
+/// Asks which version handles conversations. A failure says nothing: it is asked again at the next poll.
+async fn ask_conversations<K: Reconcilable>(
+    session: &mut crate::genesys::Session,
+    loaded: &Loaded<K>,
+) -> Option<Option<Traffic>> {
+    let PropagationStatus { version, since, .. } = loaded.status.propagation.as_ref()?;
+    let live = loaded.status.remote.as_ref().and_then(|r| r.version.clone()).unwrap_or_default();
+    let window = (since.0, load::now());
+    match poll::<K>(session, loaded.object.remote_id(), version, &[version, &live], window).await {
+        Ok(traffic) => Some(Some(traffic)),
+        Err(failure) => {
+            tracing::warn!(
+                kind = K::KIND,
+                object = loaded.object.name_any(),
+                error = failure.message,
+                "conversations could not be queried"
+            );
+            Some(None)
+        }
+    }
+}
+
+/// What this process remembers of a convergence.
+fn learn<K: Reconcilable>(context: &KindContext<K>, loaded: &mut Loaded<K>, convergence: &Convergence) {
+    let entry = &mut loaded.entry;
+    if convergence.observed || !convergence.written.is_empty() {
+        entry.observed = Some(Instant::now());
+    }
+    match &convergence.end {
+        End::Done => (entry.immediate_retry, entry.refusal) = (true, None),
+        End::LostGuard(_) => entry.immediate_retry = false,
+        End::Failed(Failure { reason: Reason::AuthenticationFailed, .. } | Failure { retry: Retry::After(_), .. }) => {
+            context.shared.orgs.recheck(&loaded.org)
+        }
+        _ => {}
+    }
+}
+
+fn measure<K: Reconcilable>(context: &KindContext<K>, convergence: &Convergence) {
+    let metrics = &context.shared.metrics;
+    let kind = ByKind { kind: K::KIND };
+    if let Some(plan) = &convergence.plan {
+        metrics.plans.get_or_create(&kind).inc_by(u64::from(!plan.is_empty()));
+        metrics.drift.get_or_create(&kind).inc_by(plan.drift.len() as u64);
+    }
+    metrics.conflicts.get_or_create(&kind).inc_by(u64::from(convergence.conflicts));
+}
+
+/// Phases 7 and 8, and when to look again.
+async fn conclude<K: Reconcilable>(
+    context: &Arc<KindContext<K>>,
+    mut loaded: Loaded<K>,
+    verdict: &Verdict<'_>,
+    watched: Option<(&propagation::Watch, Option<Traffic>)>,
+    stretch: f64,
+    must_patch: bool,
+) -> Action {
+    let facts = Facts {
+        generation: loaded.generation,
+        policy: loaded.object.policy(),
+        requested: load::requested(&loaded.object),
+        previous: &loaded.status,
+        watch: watched.map(|(watch, _)| watch),
+        traffic: watched.and_then(|(_, traffic)| traffic),
+        now: load::now(),
+    };
+    let Outcome { status, event, next, refusal } = outcome(verdict, &facts);
+    loaded.entry.refusal = refusal.or(loaded.entry.refusal);
+    if matches!(verdict, Verdict::Polled) {
+        loaded.entry.polls = loaded.entry.polls.saturating_add(1);
+    } else {
+        loaded.entry.plan(next, loaded.object.interval().mul_f64(stretch.max(1.0)), fastrand::f64());
+    }
+    schedule_poll(&mut loaded, &status);
+    tracing::info!(
+        kind = K::KIND,
+        namespace = loaded.object.namespace(),
+        name = loaded.object.name_any(),
+        org = %format!("{}/{}", loaded.org.0, loaded.org.1),
+        due = ?loaded.due,
+        reason = outcome::ready_reason(&status),
+        plan = status.history.first().filter(|_| status.history != loaded.status.history).map(|h| h.digest.as_str()),
+        "reconciled"
+    );
+    let labels = ByReason { kind: K::KIND, reason: outcome::ready_reason(&status).unwrap_or_default().to_owned() };
+    context.shared.metrics.reconciles.get_or_create(&labels).inc();
+    if must_patch || loaded.entry.dirty || status != loaded.status {
+        loaded.entry.dirty = !patch(context, &loaded.object, status).await;
+        if loaded.entry.dirty {
+            loaded.entry.due = loaded.entry.due.min(Instant::now() + Duration::from_secs(5));
+        }
+    }
+    if let Some(event) = event {
+        context.shared.events.publish(&event, loaded.object.object_ref(&())).await;
+    }
+    let next = loaded.entry.poll_due.map_or(loaded.entry.due, |poll| poll.min(loaded.entry.due));
+    context.schedule.put(&loaded.uid, loaded.entry);
+    Action::requeue(next.saturating_duration_since(Instant::now()))
+}
+
+fn schedule_poll<K>(loaded: &mut Loaded<K>, status: &ManagedStatus) {
+    if !outcome::is_propagating(status) {
+        (loaded.entry.polls, loaded.entry.poll_due) = (0, None);
+        return;
+    }
+    let begun = status.propagation.as_ref().map(|p| &p.version) != loaded.status.propagation.as_ref().map(|p| &p.version);
+    if begun {
+        loaded.entry.polls = 0;
+    }
+    if begun || loaded.due == Due::Poll || loaded.entry.poll_due.is_none() {
+        loaded.entry.poll_due = Some(Instant::now() + propagation::poll_delay(loaded.entry.polls));
+    }
+}
+
+/// Patches the status. Whether nothing is left to patch.
+async fn patch<K: Reconcilable>(context: &KindContext<K>, object: &K, status: ManagedStatus) -> bool {
+    context.shared.metrics.status_patches.get_or_create(&ByKind { kind: K::KIND }).inc();
+    match report::patch_status(&context.shared.client, object, &status).await {
+        Ok(answered) => {
+            context.written.put(&answered, status);
+            true
+        }
+        Err(error) if report::is_gone(&error) => true,
+        Err(error) => {
+            tracing::error!(kind = K::KIND, name = object.name_any(), %error, "status could not be written; it is tried again");
+            context.written.keep(object, status);
+            false
+        }
+    }
+}
+
+async fn panicked<K: Reconcilable>(context: &Arc<KindContext<K>>, key: &ObjectRef<Guarded<K>>) {
+    let Some(guarded) = context.store.get(key) else { return };
+    let Ok(object) = guarded.0.as_ref() else { return };
+    let previous = context.written.newer(object).or_else(|| object.status().cloned()).unwrap_or_default();
+    let generation = object.meta().generation.unwrap_or_default();
+    let facts = Facts {
+        generation,
+        policy: object.policy(),
+        requested: load::requested(object),
+        previous: &previous,
+        watch: None,
+        traffic: None,
+        now: load::now(),
+    };
+    let outcome = outcome(&Verdict::Panicked, &facts);
+    if outcome.status != previous {
+        patch(context, object, outcome.status).await;
+    }
+}

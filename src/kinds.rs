@@ -1,0 +1,39 @@
+//! The one registry: a new kind is a line here and a file in each layer. Controller, CRDs, RBAC and tests iterate it.
+
+use std::sync::Arc;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+use crate::api::{AgentAssistConfig, GenesysOrg, schema};
+use crate::controller::kind::{Started, start};
+use crate::controller::reconcile::{Reconcilable, Shared};
+use crate::controller::stream::Watching;
+
+/// A managed kind.
+pub struct KindEntry {
+    /// Kind as in manifests.
+    pub kind: &'static str,
+    /// Its CRD, as derived.
+    crd: fn() -> CustomResourceDefinition,
+    /// Starts its controller.
+    pub start: fn(Arc<Shared>, &Watching) -> Started,
+}
+
+impl KindEntry {
+    const fn of<K: Reconcilable + CustomResourceExt>() -> Self {
+        Self { kind: K::KIND, crd: K::crd, start: start::<K> }
+    }
+}
+
+/// All managed kinds.
+pub const KINDS: &[KindEntry] = &[KindEntry::of::<AgentAssistConfig>()];
+
+/// The CRDs of all kinds and of the org, as they are installed.
+///
+/// # Errors
+/// A CRD that does not survive its finish: a defect.
+pub fn crds() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
+    let derived = std::iter::once(GenesysOrg::crd as fn() -> _).chain(KINDS.iter().map(|kind| kind.crd));
+    derived.map(|crd| schema::finish(crd())).collect()
+}

@@ -1,0 +1,28 @@
+//! Where an object lives: the cluster for the controller, a file for the CLI. It takes the intent before a write, says
+//! whether a write may still go out, and receives the audit records.
+
+use std::future::Future;
+
+use jiff::Timestamp;
+
+use super::audit::AuditRecord;
+use crate::api::status::Intent;
+use crate::engine::Why;
+use crate::genesys::Gate;
+
+/// Where an object lives.
+pub trait Ledger: Sync {
+    /// Keeps the intent, durably, before the first write. The error says what happened; nothing is written then.
+    fn intend(&self, intent: Intent) -> impl Future<Output = Result<(), String>> + Send;
+    /// Asked immediately before every request of a write: does the object still exist with this generation, is nothing
+    /// suspended, is this process still the one that writes?
+    fn gate(&self) -> Gate;
+    /// Until when the change limit of the org is used up for such a write.
+    fn limited_until(&self, why: Why) -> Option<Timestamp>;
+    /// A write is about to be sent: it counts against the change limit.
+    fn attempted(&self, why: Why);
+    /// The outcome of an attempted write is known.
+    fn audit(&self, record: &AuditRecord);
+    /// The time.
+    fn now(&self) -> Timestamp;
+}

@@ -1,0 +1,63 @@
+//! The seam between engine values and Genesys calls: phases 3 (observe) and 6 (execute), and the loop around them that the
+//! controller and the CLI share.
+
+pub mod agent_assist_config;
+pub mod audit;
+pub mod converge;
+pub mod failure;
+pub mod ledger;
+pub mod propagation;
+pub mod states;
+
+use std::future::Future;
+
+use jiff::Timestamp;
+
+use crate::engine::{Guard, Kind, State, Step, Target};
+use crate::genesys::{Document, Error, Gate, Session};
+
+/// A kind's calls. One file in each layer; this is the seam's.
+pub trait Remote: Kind {
+    /// Reads one target; `None` is a 404.
+    fn read(session: &mut Session, target: &Target) -> impl Future<Output = Result<Option<Sent>, Error>> + Send;
+    /// Runs one step under its guard. The gate is asked immediately before every request that is put on the wire.
+    fn write(session: &mut Session, step: &Step, gate: Gate) -> impl Future<Output = Result<Sent, Error>> + Send;
+    /// Versions that conversations ran on between two times; only for kinds that watch propagation.
+    fn conversations(
+        session: &mut Session,
+        id: &str,
+        version: Option<&str>,
+        window: (Timestamp, Timestamp),
+    ) -> impl Future<Output = Result<Vec<String>, Error>> + Send;
+}
+
+/// One remote object as the remote itself sent it: the answer to a read or to a write. Kept as bytes.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// The document.
+    pub document: Document,
+    /// Version, as text.
+    pub version: Option<String>,
+    /// ETag, as it is sent back.
+    pub etag: Option<String>,
+    /// Guard for a write that is computed from it, or why nothing may be written.
+    pub guard: Result<Guard, String>,
+    /// `Date` of the answer.
+    pub date: Option<Timestamp>,
+    /// The platform's id of the exchange.
+    pub correlation_id: Option<String>,
+    /// Requests that it took.
+    pub requests: u32,
+}
+
+impl Sent {
+    /// The parsed state.
+    pub fn state(&self) -> State {
+        State {
+            document: self.document.parse(),
+            version: self.version.clone(),
+            etag: self.etag.clone(),
+            guard: self.guard.clone(),
+        }
+    }
+}

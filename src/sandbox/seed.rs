@@ -1,0 +1,293 @@
+//! The state that a sandbox begins with: in code, or as a YAML or JSON file.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::Error;
+use super::config_store::MAX_VERSION;
+use super::faults::Fault;
+use super::settings::Settings;
+use super::world::World;
+
+/// An OAuth client of a seed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClientSeed {
+    /// The client id.
+    pub id: String,
+    /// The client secret.
+    pub secret: String,
+    /// What it may do; unset: everything.
+    #[serde(default)]
+    pub scopes: Option<Vec<String>>,
+}
+
+/// A conversation of a seed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ConversationSeed {
+    /// The config that handles it.
+    pub config_id: String,
+    /// The version of that config.
+    pub version: i64,
+    /// When it began.
+    pub start_time: Timestamp,
+}
+
+/// The beginning. In a file every field may be left out, unknown fields are refused, and `yes` is text, not a truth value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Seed {
+    /// OAuth clients.
+    #[serde(default)]
+    pub clients: Vec<ClientSeed>,
+    /// Live documents of agent-assist configs, in the shape of C1: each with `id`, and `version` where it is not 1.
+    #[serde(default)]
+    pub configs: Vec<Value>,
+    /// By config id: documents of the past, each with a `version` below the live one.
+    #[serde(default)]
+    pub history: BTreeMap<String, Vec<Value>>,
+    /// By config id: the top-level keys that a PUT may have besides `version`; a config that is not named takes any.
+    #[serde(default)]
+    pub allowed_keys: BTreeMap<String, BTreeSet<String>>,
+    /// Conversations for C4.
+    #[serde(default)]
+    pub conversations: Vec<ConversationSeed>,
+    /// How the server behaves.
+    #[serde(default)]
+    pub settings: Settings,
+    /// What goes wrong, in this order.
+    #[serde(default)]
+    pub faults: Vec<Fault>,
+}
+
+impl Default for Seed {
+    /// Client `demo-client` with secret `demo-secret` and all scopes, and the config `retail-assist` at version 7, with version 6 as its past.
+    fn default() -> Self {
+        let client = ClientSeed { id: "demo-client".to_owned(), secret: "demo-secret".to_owned(), scopes: None };
+        let live = retail_assist();
+        let mut past = live.clone();
+        past["version"] = 6.into();
+        past["parameters"]["confidenceThreshold"] = 0.6.into();
+        past["dateModified"] = "2026-05-18T08:12:00Z".into();
+        Self {
+            clients: vec![client],
+            configs: vec![live],
+            history: BTreeMap::from([("retail-assist".to_owned(), vec![past])]),
+            ..Self::empty()
+        }
+    }
+}
+
+impl Seed {
+    /// A world without clients and objects.
+    pub fn empty() -> Self {
+        Self {
+            clients: Vec::new(),
+            configs: Vec::new(),
+            history: BTreeMap::new(),
+            allowed_keys: BTreeMap::new(),
+            conversations: Vec::new(),
+            settings: Settings::default(),
+            faults: Vec::new(),
+        }
+    }
+
+    /// Reads a YAML or JSON document.
+    ///
+    /// # Errors
+    /// [`Error::Seed`] with the place of a syntax error, or with every rule that the content breaks.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let failed = |cause: String| Error::Seed(vec![cause]);
+        // JSON has escapes that YAML reads otherwise.
+        let seed: Self = if text.trim_start().starts_with('{') {
+            let mut json = serde_json::Deserializer::from_str(text);
+            let seed = serde_path_to_error::deserialize(&mut json).map_err(|cause| failed(cause.to_string()))?;
+            json.end().map_err(|cause| failed(cause.to_string()))?;
+            seed
+        } else {
+            let options = serde_saphyr::options! { strict_booleans: true };
+            serde_saphyr::from_str_with_options(text, options).map_err(|cause| failed(cause.to_string()))?
+        };
+        let findings = seed.findings();
+        if findings.is_empty() { Ok(seed) } else { Err(Error::Seed(findings)) }
+    }
+
+    /// Makes the world so.
+    pub(super) fn plant(self, world: &World) -> Result<(), Error> {
+        let findings = self.findings();
+        if !findings.is_empty() {
+            return Err(Error::Seed(findings));
+        }
+        let Self { clients, configs, history, allowed_keys, conversations, settings, faults } = self;
+        world.set(|current| *current = settings);
+        for ClientSeed { id, secret, scopes } in clients {
+            let scopes = scopes.unwrap_or_else(|| World::all_scopes().into_iter().map(str::to_owned).collect());
+            world.add_client(&id, &secret, &scopes.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+        for document in configs {
+            let id = id_of(&document).unwrap_or_default().to_owned();
+            world.put_config(&id, document);
+        }
+        for (id, documents) in history {
+            documents.into_iter().for_each(|document| drop(world.put_snapshot(&id, document)));
+        }
+        for (id, keys) in allowed_keys {
+            world.set_allowed_keys(&id, Some(&keys.iter().map(String::as_str).collect::<Vec<_>>()));
+        }
+        for ConversationSeed { config_id, version, start_time } in conversations {
+            world.add_conversation(&config_id, version, start_time);
+        }
+        faults.into_iter().for_each(|fault| drop(world.faults().push(fault)));
+        world.begin();
+        Ok(())
+    }
+
+    /// Everything that is wrong, in the order of the file.
+    fn findings(&self) -> Vec<String> {
+        let mut findings = Vec::new();
+        let mut seen = BTreeSet::new();
+        for client in &self.clients {
+            if client.id.is_empty() || client.secret.is_empty() {
+                findings.push(format!("client {:?}: id and secret must not be empty", client.id));
+            }
+            if !seen.insert(client.id.as_str()) {
+                findings.push(format!("client {:?} occurs twice", client.id));
+            }
+        }
+        let mut live = BTreeMap::new();
+        for (index, document) in self.configs.iter().enumerate() {
+            match (id_of(document), version_of(document, 1)) {
+                (None, _) => findings.push(format!("configs[{index}]: must be an object with a text \"id\"")),
+                (Some(id), None) => findings.push(format!("config {id:?}: version must be a whole number up to {MAX_VERSION}")),
+                (Some(id), Some(version)) => {
+                    if live.insert(id, version).is_some() {
+                        findings.push(format!("config {id:?} occurs twice"));
+                    }
+                }
+            }
+        }
+        for (id, documents) in &self.history {
+            let Some(&live) = live.get(id.as_str()) else {
+                findings.push(format!("history of {id:?}: there is no such config"));
+                continue;
+            };
+            for document in documents {
+                if version_of(document, MAX_VERSION).is_none_or(|version| version >= live) {
+                    findings.push(format!("history of {id:?}: every document needs a version below the live {live}"));
+                }
+            }
+        }
+        for id in self.allowed_keys.keys().filter(|id| !live.contains_key(id.as_str())) {
+            findings.push(format!("allowedKeys of {id:?}: there is no such config"));
+        }
+        findings
+    }
+}
+
+fn id_of(document: &Value) -> Option<&str> {
+    document.get("id").and_then(Value::as_str).filter(|id| !id.is_empty())
+}
+
+/// The version of a document, or `unset` where it has none; nothing where it cannot be one.
+fn version_of(document: &Value, unset: i64) -> Option<i64> {
+    match document.get("version") {
+        None => Some(unset),
+        Some(version) => version.as_i64().filter(|version| (0..=MAX_VERSION).contains(version)),
+    }
+}
+
+/// The config of the default seed.
+fn retail_assist() -> Value {
+    json!({
+        "id": "retail-assist",
+        "version": 7,
+        "name": "Retail assist",
+        "description": "Knowledge, next best action and summaries for the retail contact centre",
+        "enabled": true,
+        "language": "en-US",
+        "assignedQueues": ["retail-voice", "retail-chat"],
+        "rules": [
+            {
+                "id": "returns-policy",
+                "name": "Offer the returns policy",
+                "enabled": true,
+                "priority": 10,
+                "conditions": {"intents": ["return_item", "refund_status"], "sentiment": {"below": -0.2}},
+                "actions": [{"type": "SHOW_KNOWLEDGE", "articleId": "kb-returns-2026"}]
+            },
+            {
+                "id": "loyalty-offer",
+                "name": "Suggest a loyalty offer",
+                "enabled": true,
+                "priority": 20,
+                "conditions": {"intents": ["cancel_membership"], "customerTier": ["gold", "platinum"]},
+                "actions": [
+                    {"type": "SUGGEST_REPLY", "templateId": "loyalty-save"},
+                    {"type": "NOTIFY_SUPERVISOR", "severity": "info"}
+                ]
+            }
+        ],
+        "parameters": {
+            "confidenceThreshold": 0.72,
+            "maxSuggestions": 3,
+            "suggestionTimeoutSeconds": 8,
+            "redactPersonalData": true
+        },
+        "knowledge": {
+            "baseId": "kb-retail",
+            "languages": ["en-US", "es-US"],
+            "search": {"mode": "hybrid", "minScore": 0.55, "maxResults": 5}
+        },
+        "summary": {"enabled": true, "style": "bullets", "maxWords": 120, "includeActionItems": true},
+        "transcription": {"engine": "extended", "vendor": "genesys", "lowLatency": true},
+        "dateModified": "2026-06-02T09:30:00Z"
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_yaml_seed_is_read_whole() {
+        let seed = Seed::parse(
+            "
+clients: [{id: a, secret: s, scopes: ['agentassist:config:read']}]
+configs:
+- {id: cfg-1, version: 3, name: One, flag: yes}
+history: {cfg-1: [{version: 2, name: Older}]}
+allowedKeys: {cfg-1: [name]}
+conversations: [{configId: cfg-1, version: 3, startTime: 2026-01-02T03:04:05Z}]
+settings: {rateLimit: 60, etagStyle: weak, normaliser: [{rule: upperCase, path: /name}]}
+faults:
+- {calls: [C3], times: {count: 2}, kind: {type: status, status: 503, retryAfter: '2'}}
+- {times: always, kind: {type: resetAfter}}
+- {times: {probability: {p: 0.5, seed: 1}}, kind: {type: delay, beforeMs: 5}}
+",
+        )
+        .unwrap();
+        assert_eq!(seed.configs[0]["flag"], "yes");
+        assert_eq!(seed.settings.rate_limit, Some(60));
+        assert_eq!(seed.faults.len(), 3);
+        let text = serde_json::to_string(&seed).unwrap();
+        assert_eq!(Seed::parse(&text).unwrap(), seed);
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_named_at_once() {
+        let error =
+            Seed::parse("configs: [{id: a}, {id: a, version: 0.5}, {name: b}]\nhistory: {c: []}").unwrap_err().to_string();
+        assert_eq!(error.lines().count(), 4, "{error}");
+        assert!(Seed::parse("settings: {ratelimit: 3}").unwrap_err().to_string().contains("ratelimit"));
+        assert!(Seed::parse("{\"clients\": 3}").unwrap_err().to_string().contains("clients"));
+    }
+
+    #[test]
+    fn the_default_seed_is_valid() {
+        assert_eq!(Seed::default().findings(), Vec::<String>::new());
+    }
+}

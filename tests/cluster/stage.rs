@@ -1,0 +1,268 @@
+//! A stage for one test: a namespace, a sandbox, and an operator process that watches this namespace under its own role.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, Once};
+
+use assist_operator::sandbox::{Entry, Fault, Options, Sandbox, Seed, World, check};
+use serde_json::{Value, json};
+
+use crate::control_plane::process::{Server, free_ports};
+use crate::control_plane::{ControlPlane, OPERATOR_USER, Out, shared};
+
+/// The binary under test.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_assist-operator");
+
+/// One test's world.
+pub struct Stage {
+    /// The control plane, shared by all tests of this binary.
+    pub plane: &'static ControlPlane,
+    /// The test's namespace.
+    pub namespace: String,
+    sandbox: Sandbox,
+    operator: Mutex<Option<Server>>,
+    port: u16,
+    // Last: the sandbox lives on it.
+    _runtime: tokio::runtime::Runtime,
+}
+
+fn output_of(args: &[&str]) -> String {
+    let output = Command::new(BINARY).args(args).output().expect("the binary runs");
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// Installs CRDs and role, once for all tests.
+fn install(plane: &ControlPlane) {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        plane.apply_crds(&output_of(&["crds"]));
+        plane.apply_ok(&output_of(&["rbac"]));
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "assist-operator"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "assist-operator"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": OPERATOR_USER}],
+        });
+        plane.apply_ok(&binding.to_string());
+    });
+}
+
+impl Stage {
+    /// A stage with an org named `org`, its Secret, and a running operator.
+    pub fn new(name: &str) -> Self {
+        let stage = Self::without_org(name);
+        stage.apply_org(json!({}));
+        stage
+    }
+
+    /// A stage with a running operator and nothing else.
+    pub fn without_org(name: &str) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let plane = shared();
+        install(plane);
+        let namespace = format!("{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        plane.kubectl_ok(&["create", "namespace", &namespace]);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime");
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let sandbox = runtime.block_on(Sandbox::start(Options { seed: Seed::default(), ..Options::default() })).expect("sandbox");
+        let [port] = free_ports::<1>();
+        let stage = Self { plane, namespace, sandbox, operator: Mutex::new(None), port, _runtime: runtime };
+        stage.start_operator();
+        stage
+    }
+
+    /// State and journal of the sandbox.
+    pub fn world(&self) -> &World {
+        self.sandbox.world()
+    }
+
+    /// Base URL of the sandbox.
+    pub fn url(&self) -> &str {
+        self.sandbox.url()
+    }
+
+    /// Starts the operator.
+    pub fn start_operator(&self) {
+        self.start_operator_with(&["--allow-custom-endpoints"]);
+    }
+
+    /// Starts the operator with other arguments.
+    pub fn start_operator_with(&self, extra: &[&str]) {
+        let kubeconfig = format!("KUBECONFIG={}", self.plane.operator_kubeconfig().display());
+        let listen = format!("127.0.0.1:{}", self.port);
+        let mut args = vec![
+            kubeconfig.as_str(),
+            "ASSIST_OPERATOR_LOG=info",
+            BINARY,
+            "run",
+            "--namespace",
+            &self.namespace,
+            "--listen",
+            &listen,
+        ];
+        args.extend(extra);
+        let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
+        let server = Server::spawn(Path::new("/usr/bin/env"), &args, self.log());
+        *self.operator.lock().unwrap() = Some(server);
+    }
+
+    /// Kills the operator, as a crash would.
+    pub fn kill_operator(&self) {
+        *self.operator.lock().unwrap() = None;
+    }
+
+    /// Where the operator logs.
+    pub fn log(&self) -> std::path::PathBuf {
+        self.plane.scratch().join(format!("{}.log", self.namespace))
+    }
+
+    /// What the operator has logged.
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
+    /// Applies the org with further spec fields, and its Secret.
+    pub fn apply_org(&self, extra: Value) {
+        self.apply_secret("demo-client", "demo-secret");
+        let mut spec = json!({"endpoints": {"login": self.url(), "api": self.url()}, "credentials": {"secretRef": {"name": "genesys"}}, "requestsPerMinute": 3000});
+        merge(&mut spec, extra);
+        self.apply_ok(&json!({"apiVersion": "assist-operator.dev/v1alpha1", "kind": "GenesysOrg", "metadata": {"name": "org"}, "spec": spec}));
+    }
+
+    /// Applies the Secret of the org.
+    pub fn apply_secret(&self, id: &str, secret: &str) {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "genesys"}, "stringData": {"clientId": id, "clientSecret": secret}});
+        self.apply_ok(&secret);
+    }
+
+    /// A config object.
+    pub fn config(&self, name: &str, spec: Value) -> Value {
+        let mut full = json!({"orgRef": {"name": "org"}, "configId": name});
+        merge(&mut full, spec);
+        json!({"apiVersion": "assist-operator.dev/v1alpha1", "kind": "AgentAssistConfig", "metadata": {"name": name}, "spec": full})
+    }
+
+    /// Applies a config object.
+    pub fn apply_config(&self, name: &str, spec: Value) {
+        self.apply_ok(&self.config(name, spec));
+    }
+
+    /// `kubectl apply` into the namespace.
+    pub fn apply(&self, object: &Value) -> Out {
+        self.plane.kubectl_with_input(&["-n", &self.namespace, "apply", "-f", "-"], &object.to_string())
+    }
+
+    /// `kubectl apply` that must succeed.
+    pub fn apply_ok(&self, object: &Value) -> String {
+        let out = self.apply(object);
+        assert!(out.success(), "apply: {}{}", out.stdout, out.stderr);
+        out.stdout
+    }
+
+    /// kubectl in the namespace.
+    pub fn kubectl(&self, args: &[&str]) -> String {
+        let mut all = vec!["-n", self.namespace.as_str()];
+        all.extend(args);
+        self.plane.kubectl_ok(&all)
+    }
+
+    /// A config object as the API server has it.
+    pub fn get(&self, name: &str) -> Value {
+        self.plane.get_json(&["-n", &self.namespace, "get", "aac", name])
+    }
+
+    /// Polls until `check` holds; on failure the object and the operator's log are shown.
+    pub fn wait_until(&self, what: &str, mut check: impl FnMut() -> bool) {
+        let began = std::time::Instant::now();
+        while !check() {
+            if began.elapsed() > std::time::Duration::from_secs(60) {
+                let objects = self.plane.kubectl(&["-n", &self.namespace, "get", "gorg,aac", "-o", "yaml"]);
+                let log = self.log_text();
+                let tail: Vec<&str> = log.lines().rev().take(40).collect();
+                panic!("not within 60 s: {what}\n{}\n{}", objects.stdout, tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+
+    /// Waits until Ready has this status and reason for the current generation.
+    pub fn wait_ready(&self, name: &str, status: &str, reason: &str) -> Value {
+        let mut object = Value::Null;
+        self.wait_until(&format!("{name} Ready={status} {reason}"), || {
+            object = self.get(name);
+            let ready = condition(&object, "Ready");
+            let current = object["status"]["observedGeneration"] == object["metadata"]["generation"];
+            current && ready["status"] == status && ready["reason"] == reason
+        });
+        object
+    }
+
+    /// Asks for a check at once, and waits until it was made.
+    pub fn request_check(&self, name: &str, token: &str) {
+        self.kubectl(&["annotate", "--overwrite", "aac", name, &format!("assist-operator.dev/reconcile-requested-at={token}")]);
+        self.wait_until("the request was handled", || self.get(name)["status"]["lastHandledReconcileAt"] == token);
+    }
+
+    /// Requests of the operator's client, without the token.
+    pub fn calls(&self) -> Vec<Entry> {
+        self.world()
+            .journal()
+            .into_iter()
+            .filter(|e| e.call.starts_with('C') && !e.client.clone().unwrap_or_default().is_empty())
+            .collect()
+    }
+
+    /// The short names of those calls.
+    pub fn call_names(&self) -> Vec<String> {
+        self.calls().into_iter().map(|e| e.call).collect()
+    }
+
+    /// Writes among them.
+    pub fn writes(&self) -> Vec<Entry> {
+        self.calls().into_iter().filter(|e| e.call == "C3").collect()
+    }
+
+    /// Adds a fault.
+    pub fn fault(&self, fault: Fault) {
+        self.world().faults().push(fault);
+    }
+
+    /// Reasons of the events about an object, oldest first.
+    pub fn events(&self, name: &str) -> Vec<String> {
+        let list = self.plane.get_json(&["-n", &self.namespace, "get", "events.events.k8s.io"]);
+        let mut events: Vec<(String, String)> = list["items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|e| e["regarding"]["name"] == name)
+            .map(|e| {
+                (e["eventTime"].as_str().unwrap_or_default().to_owned(), e["reason"].as_str().unwrap_or_default().to_owned())
+            })
+            .collect();
+        events.sort();
+        events.into_iter().map(|(_, reason)| reason).collect()
+    }
+
+    /// No invariant is broken in the journal.
+    pub fn assert_invariants(&self) {
+        let violations = check(&self.world().journal());
+        assert!(violations.is_empty(), "{violations:#?}");
+    }
+}
+
+/// A condition of an object.
+pub fn condition(object: &Value, kind: &str) -> Value {
+    object["status"]["conditions"].as_array().into_iter().flatten().find(|c| c["type"] == kind).cloned().unwrap_or(Value::Null)
+}
+
+/// The message of Ready.
+pub fn message(object: &Value) -> String {
+    condition(object, "Ready")["message"].as_str().unwrap_or_default().to_owned()
+}
+
+fn merge(into: &mut Value, from: Value) {
+    if let (Some(into), Value::Object(from)) = (into.as_object_mut(), from) {
+        into.extend(from);
+    }
+}
