@@ -17,7 +17,7 @@ pub struct KindEntry {
     /// Its CRD, as derived.
     crd: fn() -> CustomResourceDefinition,
     /// Starts its controller.
-    pub start: fn(Arc<Shared>, &Watching) -> Started,
+    pub start: fn(&Arc<Shared>, &Watching) -> Started,
 }
 
 impl KindEntry {

@@ -1,4 +1,5 @@
 //! `AgentAssistConfig` (`aac`): one agent-assist configuration.
+#![allow(clippy::duplicated_attributes, reason = "each printer column has a name and a path of its own")]
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! `GenesysOrg` (`gorg`): one connection to a Genesys Cloud organisation.
+#![allow(clippy::duplicated_attributes, reason = "each printer column has a name and a path of its own")]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema};

@@ -11,6 +11,7 @@ pub fn finish(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition,
         for version in versions {
             if let Some(schema) = version.pointer_mut("/schema/openAPIV3Schema") {
                 drop_nullable(schema);
+                join_lines(schema);
                 default_status(schema);
             }
         }
@@ -28,6 +29,20 @@ fn default_status(schema: &mut Value) {
         {
             field.remove("default");
         }
+    }
+}
+
+/// Doc comments are wrapped in the source; `kubectl explain` wraps by itself.
+fn join_lines(node: &mut Value) {
+    match node {
+        Value::Object(map) => {
+            if let Some(Value::String(text)) = map.get_mut("description") {
+                *text = text.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect::<Vec<_>>().join("\n\n");
+            }
+            map.values_mut().for_each(join_lines);
+        }
+        Value::Array(items) => items.iter_mut().for_each(join_lines),
+        _ => {}
     }
 }
 

@@ -1,5 +1,7 @@
 //! The log: text or JSON on standard error, filtered by `ASSIST_OPERATOR_LOG` or `RUST_LOG`.
 
+use std::io::IsTerminal;
+
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
@@ -12,6 +14,9 @@ pub enum LogFormat {
     Json,
 }
 
+/// The libraries say every reconcile at info; the operator does that itself.
+const DEFAULT_FILTER: &str = "info,kube_runtime=warn,kube_client=warn";
+
 /// Starts the log.
 ///
 /// # Errors
@@ -19,11 +24,12 @@ pub enum LogFormat {
 pub fn start(format: LogFormat) -> anyhow::Result<()> {
     #[expect(clippy::disallowed_methods, reason = "the log filter is read here only")]
     let filter =
-        std::env::var("ASSIST_OPERATOR_LOG").or_else(|_| std::env::var("RUST_LOG")).unwrap_or_else(|_| "info".to_owned());
+        std::env::var("ASSIST_OPERATOR_LOG").or_else(|_| std::env::var("RUST_LOG")).unwrap_or_else(|_| DEFAULT_FILTER.to_owned());
     let filter = EnvFilter::try_new(&filter).map_err(|error| {
         anyhow::anyhow!("log filter {filter:?} cannot be read: {error}; write it as info or assist_operator=debug")
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     match format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),

@@ -12,7 +12,7 @@ use kube::{Resource, ResourceExt};
 use tokio::sync::{broadcast, mpsc};
 
 use super::metrics::ByKind;
-use super::orgs::{OrgName, Orgs};
+use super::orgs::{Demand, History, OrgName, Orgs};
 use super::reconcile::{KindContext, Reconcilable, Shared, reconcile};
 use super::report::Written;
 use super::schedule::Schedule;
@@ -28,13 +28,13 @@ pub struct Started {
     /// Brings its gauges up to date.
     pub refresh: Box<dyn Fn() + Send + Sync>,
     /// Calls a minute that drift checks of an org need.
-    pub demand: Box<dyn Fn(&OrgName) -> f64 + Send + Sync>,
+    pub demand: Demand,
     /// Times of the past writes for an org.
-    pub history: Box<dyn Fn(&OrgName) -> Vec<jiff::Timestamp> + Send + Sync>,
+    pub history: History,
 }
 
 /// Starts the controller of a kind.
-pub fn start<K: Reconcilable>(shared: Arc<Shared>, watching: &Watching) -> Started {
+pub fn start<K: Reconcilable>(shared: &Arc<Shared>, watching: &Watching) -> Started {
     let (store, writer) = reflector::store::<Guarded<K>>();
     let (wake, woken) = mpsc::unbounded_channel();
     let context = Arc::new(KindContext {
@@ -132,7 +132,7 @@ fn of_org<K: Reconcilable>(store: &Store<Guarded<K>>, org: Option<&OrgName>) -> 
     })
 }
 
-fn demand<K: Reconcilable>(store: Store<Guarded<K>>) -> Box<dyn Fn(&OrgName) -> f64 + Send + Sync> {
+fn demand<K: Reconcilable>(store: Store<Guarded<K>>) -> Demand {
     Box::new(move |org| {
         let checks = |o: &Arc<Guarded<K>>| match &o.0 {
             Ok(object) if !object.managed().suspend.unwrap_or(false) => {
@@ -144,7 +144,7 @@ fn demand<K: Reconcilable>(store: Store<Guarded<K>>) -> Box<dyn Fn(&OrgName) -> 
     })
 }
 
-fn history<K: Reconcilable>(store: Store<Guarded<K>>) -> Box<dyn Fn(&OrgName) -> Vec<jiff::Timestamp> + Send + Sync> {
+fn history<K: Reconcilable>(store: Store<Guarded<K>>) -> History {
     Box::new(move |org| {
         let objects = of_org(&store, Some(org));
         let times = |o: &Arc<Guarded<K>>| match &o.0 {

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use tokio::time::Instant;
 
-use super::claims;
+use super::claims::{self, Claimant};
 use super::orgs::{Access, Granted, OrgName, Orgs};
 use super::outcome::{self, REFUSAL, Verdict};
 use super::reconcile::KindContext;
@@ -211,10 +211,7 @@ fn due<K: Remote>(object: &K, status: &ManagedStatus, entry: &Entry, generation:
         Some(Due::Requested)
     } else if status.observed_generation < 0 {
         Some(Due::First)
-    } else if status.observed_generation != generation
-        || (approved && entry.due > now && !entry.is_check)
-        || (approved && entry.is_check)
-    {
+    } else if status.observed_generation != generation || approved {
         Some(Due::Change)
     } else if status.intent.is_some() && entry.failures == 0 && entry.observed.is_none() {
         Some(Due::Retry)
@@ -251,11 +248,20 @@ async fn duplicate<K: Remote>(context: &Arc<KindContext<K>>, loaded: &Loaded<K>,
         let connected = org == loaded.org
             || matches!(context.shared.orgs.access(&org, K::KIND, &namespace).await, Access::Granted(theirs) if theirs.connection.key == granted.connection.key);
         if connected {
-            claimants.push(other.meta().clone());
+            claimants.push(claimant(other));
         }
     }
-    let owner = claims::owner(loaded.object.meta(), &claimants)?;
+    let own = Claimant { holds: holds(&loaded.status, id), meta: loaded.object.meta().clone() };
+    let owner = claims::owner(&own, &claimants)?;
     Some(claims::message(loaded.object.meta(), owner, id))
+}
+
+fn claimant<K: Remote>(object: &K) -> Claimant {
+    Claimant { meta: object.meta().clone(), holds: object.status().is_some_and(|status| holds(status, object.remote_id())) }
+}
+
+fn holds(status: &ManagedStatus, id: &str) -> bool {
+    status.remote.as_ref().is_some_and(|remote| remote.id == id)
 }
 
 /// The time, for facts.

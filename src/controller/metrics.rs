@@ -122,6 +122,12 @@ impl Observer for Calls {
     }
 }
 
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Metrics {
     /// All metrics, registered.
     pub fn new() -> Self {

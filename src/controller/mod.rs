@@ -77,7 +77,7 @@ pub async fn run(client: Client, options: Options, shutdown: CancellationToken) 
         shutdown: shutdown.clone(),
         client,
     });
-    let kinds: Vec<Started> = KINDS.iter().map(|kind| (kind.start)(shared.clone(), &watching)).collect();
+    let kinds: Vec<Started> = KINDS.iter().map(|kind| (kind.start)(&shared, &watching)).collect();
     let (mut runs, mut filled, mut refreshes, mut histories) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for kind in kinds {
         runs.push(kind.run);

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::change_limit::ChangeLimit;
 use super::load::requested;
 use super::metrics::ByKind;
-use super::orgs::{Connection, OrgEntry, OrgName, OrgState};
+use super::orgs::{Connection, History, OrgEntry, OrgName, OrgState};
 use super::outcome::EventDraft;
 use super::reconcile::Shared;
 use super::report::{self, Written};
@@ -51,7 +51,7 @@ pub struct OrgContext {
     /// Statuses that the watch has not brought back yet.
     pub written: Written<GenesysOrgStatus>,
     /// Past writes of the objects of an org, for its change limit.
-    pub history: Box<dyn Fn(&OrgName) -> Vec<jiff::Timestamp> + Send + Sync>,
+    pub history: History,
     /// Since when a dependency is missing, by UID.
     pub waiting: std::sync::Mutex<std::collections::HashMap<String, Instant>>,
 }

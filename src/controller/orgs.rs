@@ -91,15 +91,21 @@ struct Shared {
     limits: BTreeMap<OrgName, u32>,
 }
 
-type Demand = Box<dyn Fn(&OrgName) -> f64 + Send + Sync>;
+/// Calls a minute that drift checks of an org need.
+pub type Demand = Box<dyn Fn(&OrgName) -> f64 + Send + Sync>;
+/// Times of the past writes for an org.
+pub type History = Box<dyn Fn(&OrgName) -> Vec<jiff::Timestamp> + Send + Sync>;
+type Labels = BTreeMap<String, String>;
 
 /// The organisations in use.
 pub struct Orgs {
     store: Store<Guarded<GenesysOrg>>,
     client: Client,
     entries: Mutex<HashMap<OrgName, OrgEntry>>,
+    /// The epoch of an org that its objects were told of last.
+    announced: Mutex<HashMap<OrgName, u64>>,
     accounts: Mutex<HashMap<(String, String), Shared>>,
-    labels: Mutex<HashMap<String, (Instant, BTreeMap<String, String>)>>,
+    labels: Mutex<HashMap<String, (Instant, Labels)>>,
     demands: Mutex<Vec<Demand>>,
     /// Which custom endpoints are allowed.
     pub allowed: AllowedEndpoints,
@@ -125,6 +131,7 @@ impl Orgs {
             store,
             client,
             entries: Mutex::default(),
+            announced: Mutex::default(),
             accounts: Mutex::default(),
             labels: Mutex::default(),
             demands: Mutex::default(),
@@ -202,9 +209,9 @@ impl Orgs {
 
     /// Sets the entry of an org, and tells its objects where the facts changed.
     pub fn set(&self, name: &OrgName, entry: OrgEntry) {
-        let before = self.epoch(name);
         lock(&self.entries).insert(name.clone(), entry);
-        if self.epoch(name) != before {
+        let epoch = self.epoch(name);
+        if lock(&self.announced).insert(name.clone(), epoch) != Some(epoch) {
             // Nobody listens before the kinds have started; they look at everything then.
             let _ = self.changed.send(name.clone());
         }
@@ -213,6 +220,7 @@ impl Orgs {
     /// Forgets an org that is gone, and tells its objects.
     pub fn remove(&self, name: &OrgName) {
         lock(&self.entries).remove(name);
+        lock(&self.announced).remove(name);
         for shared in lock(&self.accounts).values_mut() {
             shared.limits.remove(name);
         }

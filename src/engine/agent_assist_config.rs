@@ -154,8 +154,14 @@ fn settings_draft(settings: &Value, ignore: &Ignore, state: &State, input: &Plan
     let live = AgentAssistConfig::content(state);
     let leaves = diff::leaves(settings, ignore);
     let differing = diff::declared(settings, &live, ignore);
+    // After a restore the declared settings are a change of spec again.
+    let restored = input.memory.entries().iter().any(|a| a.path.is_empty());
     let known = |change: &Change| {
-        leaves.iter().filter(|(path, _)| pointer::covers(&change.path, path)).all(|(path, value)| input.memory.knows(path, value))
+        !restored
+            && leaves
+                .iter()
+                .filter(|(path, _)| pointer::covers(&change.path, path))
+                .all(|(path, value)| input.memory.knows(path, value))
     };
     let (write, drift): (Vec<Change>, Vec<Change>) = differing.into_iter().partition(|change| match input.policy {
         Policy::Enforce => true,

@@ -24,7 +24,6 @@ fn normal_number(number: &Number) -> Number {
     const LIMIT: f64 = 9_007_199_254_740_992.0;
     match number.as_f64() {
         // Beyond 2^53 an integral float and an integer are told apart exactly by their own print.
-        #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53")]
         Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() <= LIMIT => Number::from(float as i64),
         _ => number.clone(),
     }

@@ -26,7 +26,8 @@ pub(super) fn owns(path: &str) -> bool {
 /// Answers an admin request.
 pub(super) fn handle(world: &World, wire: &Wire, call: &Call) -> Reply {
     let nothing = || not_found("The requested resource");
-    if !wire.is_loopback() {
+    // A page in a browser on this machine is not the one who started the sandbox.
+    if !wire.is_loopback() || call.header("origin").is_some() {
         return nothing();
     }
     let decoded: Option<Vec<String>> = call
@@ -142,10 +143,13 @@ fn settings(world: &World, call: &Call, method: &str) -> Result<Reply, Reply> {
 fn config(world: &World, call: &Call, method: &str, id: &str) -> Result<Reply, Reply> {
     match method {
         "GET" => {}
-        "PUT" => match body(call)? {
-            document @ Value::Object(_) => world.put_config(id, document),
-            _ => return Err(bad_request("the document must be an object")),
-        },
+        "PUT" => {
+            let document: Value = body(call)?;
+            if !document.is_object() {
+                return Err(bad_request("the document must be an object"));
+            }
+            world.put_config(id, document);
+        }
         "PATCH" => {
             let patch: Value = body(call)?;
             if world.config(id).is_some() && !world.edit_config(id, |document| merge_patch(document, &patch)) {

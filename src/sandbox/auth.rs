@@ -1,6 +1,7 @@
 //! T1 (contract 2), bearer tokens and scopes (contract 1).
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use axum::http::HeaderMap;
 use percent_encoding::percent_decode;
@@ -8,7 +9,6 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::error_body::{error, oauth};
-use super::limits::SlidingLog;
 use super::reply::{Call, Reply};
 use super::routes::{self, Route};
 use super::settings::{MissingScope, Settings};
@@ -19,7 +19,6 @@ pub(super) const ROUTES: &[Route] =
     &[Route { call: "T1", method: "POST", pattern: "/oauth/token", scopes: None, write: false, handle: token }];
 
 /// An OAuth client.
-#[derive(Debug)]
 pub(super) struct Client {
     secret: String,
     pub(super) scopes: BTreeSet<String>,
@@ -31,6 +30,12 @@ pub(super) struct Token {
     client: String,
     expires_us: u64,
     revoked: bool,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("scopes", &self.scopes).finish_non_exhaustive()
+    }
 }
 
 impl World {
@@ -133,7 +138,7 @@ fn token(world: &World, call: &Call) -> Reply {
     if let Some(limit) = state.settings.token_rate_limit {
         // Unknown ids share one log, so that guessing cannot grow the table.
         let key = if state.clients.contains_key(&id) { id.clone() } else { String::new() };
-        if state.token_log.entry(key).or_insert_with(SlidingLog::default).admit(now_us, limit).is_err() {
+        if state.token_log.entry(key).or_default().admit(now_us, limit).is_err() {
             return throttled();
         }
     }

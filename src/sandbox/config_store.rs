@@ -113,12 +113,11 @@ impl Config {
         self.history.insert(self.live.version, Arc::clone(&self.live));
         Some(Effect {
             applied: true,
-            change: None,
             version: Some(self.live.version),
             etag: Some(self.live.tag.clone()),
             before: Some(before.content.clone()),
             after: Some(self.live.content.clone()),
-            shown: None,
+            ..Effect::default()
         })
     }
 }

@@ -17,7 +17,7 @@ pub(super) fn error(status: u16, code: &str, message: impl Into<String>) -> Repl
         "details": [],
         "errors": [],
     });
-    Reply { code: Some(code.to_owned()), ..Reply::new(status, Body::Error(body)) }
+    coded(Reply::new(status, Body::Error(body)), code)
 }
 
 /// 404: what the path names does not exist.
@@ -57,5 +57,10 @@ pub(super) fn too_many_requests(seconds: u64) -> Reply {
 /// An OAuth error: T1 has a body of its own (`genesys-published.md` 3.1).
 pub(super) fn oauth(status: u16, error: &str, description: &str) -> Reply {
     let body: Value = json!({"error": error, "description": description, "error_description": description});
-    Reply { code: Some(error.to_owned()), ..Reply::new(status, Body::Json(body)) }
+    coded(Reply::new(status, Body::Json(body)), error)
+}
+
+fn coded(mut reply: Reply, code: &str) -> Reply {
+    reply.effect.code = Some(code.to_owned());
+    reply
 }

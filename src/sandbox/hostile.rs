@@ -49,7 +49,7 @@ fn gzip_of_spaces(at_least: usize) -> Vec<u8> {
     let mut file = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     file.extend(bits.finish());
     file.extend(crc32_of_spaces(length).to_le_bytes());
-    file.extend((length as u32).to_le_bytes());
+    file.extend(u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
     file
 }
 
@@ -87,7 +87,7 @@ impl Bits {
 
 fn crc32_of_spaces(length: usize) -> u32 {
     let table: [u32; 256] = std::array::from_fn(|index| {
-        (0..8).fold(index as u32, |crc, _| if crc & 1 == 1 { 0xedb8_8320 ^ (crc >> 1) } else { crc >> 1 })
+        (0..8).fold(u32::try_from(index).unwrap_or(0), |crc, _| if crc & 1 == 1 { 0xedb8_8320 ^ (crc >> 1) } else { crc >> 1 })
     });
     !(0..length).fold(u32::MAX, |crc, _| table[((crc ^ u32::from(b' ')) & 0xff) as usize] ^ (crc >> 8))
 }

@@ -340,5 +340,4 @@ fn parallel_tokens(requests: &[&Entry]) -> Vec<Violation> {
 }
 
 #[cfg(test)]
-#[path = "invariants_tests.rs"]
 mod tests;

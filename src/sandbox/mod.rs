@@ -1,7 +1,7 @@
 //! The embedded Genesys: a real HTTP(S) server that holds the guarded contract (guards, versions, scopes, limits), with faults on demand and
 //! a journal of every request. The tests, the demo and the bench run against it, and `assist-operator sandbox` serves it.
 //!
-//! One call family is one file with a route table: [`auth`] T1, [`configs`] C1 to C3, [`conversations`] C4. A new kind adds its file, a line in
+//! One call family is one file with a route table: `auth.rs` T1, `configs.rs` C1 to C3, `conversations.rs` C4. A new kind adds its file, a line in
 //! `routes.rs` and its part of the state in `world.rs`. What a request meets on its way is in `server.rs`; the steering
 //! surface over HTTP is `admin.rs`, the checker of the journal `invariants.rs`.
 

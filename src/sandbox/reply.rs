@@ -78,9 +78,11 @@ pub(super) enum Delivery {
     Reset,
 }
 
-/// What a call did to the state, for the journal.
+/// What a call did to the state and told its client, for the journal.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Effect {
+    /// The error code answered.
+    pub(super) code: Option<String>,
     pub(super) applied: bool,
     /// Position in the order of all changes of state.
     pub(super) change: Option<u64>,
@@ -98,16 +100,15 @@ pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: Body,
-    /// The error code, for the journal.
-    pub(super) code: Option<String>,
-    pub(super) effect: Effect,
+    /// Boxed: replies are also the errors of every check, and should be cheap to pass up.
+    pub(super) effect: Box<Effect>,
     pub(super) delivery: Delivery,
 }
 
 impl Reply {
     /// An answer without headers of its own and without an effect.
     pub(super) fn new(status: u16, body: Body) -> Self {
-        Self { status, headers: Vec::new(), body, code: None, effect: Effect::default(), delivery: Delivery::Whole }
+        Self { status, headers: Vec::new(), body, effect: Box::default(), delivery: Delivery::Whole }
     }
 
     /// A 200 with a JSON body.
@@ -128,7 +129,7 @@ impl Reply {
 
     /// Says what the call did.
     pub(super) fn effect(mut self, effect: Effect) -> Self {
-        self.effect = effect;
+        self.effect = Box::new(effect);
         self
     }
 }

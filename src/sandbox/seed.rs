@@ -133,7 +133,9 @@ impl Seed {
             world.put_config(&id, document);
         }
         for (id, documents) in history {
-            documents.into_iter().for_each(|document| drop(world.put_snapshot(&id, document)));
+            for document in documents {
+                world.put_snapshot(&id, document);
+            }
         }
         for (id, keys) in allowed_keys {
             world.set_allowed_keys(&id, Some(&keys.iter().map(String::as_str).collect::<Vec<_>>()));
@@ -141,7 +143,9 @@ impl Seed {
         for ConversationSeed { config_id, version, start_time } in conversations {
             world.add_conversation(&config_id, version, start_time);
         }
-        faults.into_iter().for_each(|fault| drop(world.faults().push(fault)));
+        for fault in faults {
+            world.faults().push(fault);
+        }
         world.begin();
         Ok(())
     }

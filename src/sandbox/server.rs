@@ -195,18 +195,19 @@ fn entry(
     let delivered = gone_us == 0 && reply.delivery == Delivery::Whole;
     entry.time = time;
     entry.client.clone_from(&call.client);
-    entry.query.clone_from(&call.query);
+    entry.query = call.query.as_deref().map(without_secrets);
     entry.target = call.target().map(str::to_owned);
     entry.if_match = call.header("if-match").map(str::to_owned);
-    // The body of T1 may hold credentials of a client that sends them there: it is never looked at.
-    let body = if call.name() == "T1" { None } else { serde_json::from_slice::<Value>(&call.body).ok() };
+    // Only API calls: the body of T1, or of what missed its path, may hold credentials.
+    let is_api = call.route.is_some_and(|route| route.scopes.is_some());
+    let body = if is_api { serde_json::from_slice::<Value>(&call.body).ok() } else { None };
     if let Some(body) = body {
         entry.version = body.get("version").and_then(Value::as_i64);
         entry.body_sha256 = Some(digest(&body));
         entry.body = settings.journal_bodies.then(|| body.into());
     }
     entry.status = if reply.delivery == Delivery::Reset { 0 } else { reply.status };
-    entry.code.clone_from(&reply.code);
+    entry.code.clone_from(&reply.effect.code);
     entry.correlation_id = Some(correlation_id.to_owned());
     entry.retry_after_ms = retry_after_ms(reply, wall_clock(&settings)).filter(|_| delivered);
     entry.delivered = delivered;
@@ -223,6 +224,13 @@ fn entry(
     entry.took_us = world.now_us().saturating_sub(at_us);
     entry.took_ms = entry.took_us / 1000;
     entry
+}
+
+/// A query for the journal: no call of the contract puts credentials there, so what looks like some is a mistake and is left out.
+fn without_secrets(query: &str) -> String {
+    let lower = query.to_ascii_lowercase();
+    let suspect = ["secret", "token", "password"].iter().any(|word| lower.contains(word));
+    if suspect { "(left out)".to_owned() } else { query.to_owned() }
 }
 
 /// What `Retry-After` asks for: whole seconds, or a date as the difference to the answer's own `Date` (contract 6).

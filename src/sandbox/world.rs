@@ -1,6 +1,7 @@
 //! The state of the sandbox: one lock around everything that calls change, and the journal beside it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,10 +22,16 @@ use super::settings::{ConflictStyle, EtagStyle, Settings};
 
 /// Everything that the sandbox holds. A clone is another handle on the same world; every method is synchronous and may be called from any
 /// thread, also while requests are served.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct World(Arc<Inner>);
 
-#[derive(Debug)]
+// The state holds secrets and tokens: none of it is printed.
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").finish_non_exhaustive()
+    }
+}
+
 struct Inner {
     // Tokio's clock: equal to the system's, and a test that pauses it pauses the sandbox too.
     started: Instant,
@@ -35,7 +42,7 @@ struct Inner {
 }
 
 /// What calls read and change.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct State {
     pub(super) settings: Settings,
     pub(super) clients: BTreeMap<String, Client>,
@@ -172,7 +179,7 @@ impl World {
         Arrival(self.clone())
     }
 
-    /// Clients, configs and faults by name, for the admin surface.
+    /// The scopes of every client; secrets are never told.
     pub(super) fn client_scopes(&self) -> BTreeMap<String, BTreeSet<String>> {
         self.state().clients.iter().map(|(id, client)| (id.clone(), client.scopes.clone())).collect()
     }

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, Once};
+use std::sync::{Mutex, PoisonError};
 
-use assist_operator::sandbox::{Entry, Fault, Options, Sandbox, Seed, World, check};
+use assist_operator::sandbox::{Actor, Entry, Fault, Options, Sandbox, Seed, World, check};
 use serde_json::{Value, json};
 
 use crate::control_plane::process::{Server, free_ports};
@@ -33,19 +33,22 @@ fn output_of(args: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// Installs CRDs and role, once for all tests.
+/// Installs CRDs and role, once for each control plane.
 fn install(plane: &ControlPlane) {
-    static INSTALLED: Once = Once::new();
-    INSTALLED.call_once(|| {
-        plane.apply_crds(&output_of(&["crds"]));
-        plane.apply_ok(&output_of(&["rbac"]));
-        let binding = json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "assist-operator"},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "assist-operator"},
-            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": OPERATOR_USER}],
-        });
-        plane.apply_ok(&binding.to_string());
+    static INSTALLED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if installed.contains(&plane.url()) {
+        return;
+    }
+    plane.apply_crds(&output_of(&["crds"]));
+    plane.apply_ok(&output_of(&["rbac"]));
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "assist-operator"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "assist-operator"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": OPERATOR_USER}],
     });
+    plane.apply_ok(&binding.to_string());
+    installed.push(plane.url());
 }
 
 impl Stage {
@@ -58,8 +61,26 @@ impl Stage {
 
     /// A stage with a running operator and nothing else.
     pub fn without_org(name: &str) -> Self {
+        let stage = Self::prepared(shared(), name);
+        stage.start_operator();
+        stage
+    }
+
+    /// A stage with an org on a control plane of its own.
+    pub fn on(plane: &'static ControlPlane, name: &str) -> Self {
+        let stage = Self::prepared(plane, name);
+        stage.start_operator();
+        stage.apply_org(json!({}));
+        stage
+    }
+
+    /// Port of the operator's metrics and probes.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn prepared(plane: &'static ControlPlane, name: &str) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let plane = shared();
         install(plane);
         let namespace = format!("{name}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
         plane.kubectl_ok(&["create", "namespace", &namespace]);
@@ -67,9 +88,7 @@ impl Stage {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let sandbox = runtime.block_on(Sandbox::start(Options { seed: Seed::default(), ..Options::default() })).expect("sandbox");
         let [port] = free_ports::<1>();
-        let stage = Self { plane, namespace, sandbox, operator: Mutex::new(None), port, _runtime: runtime };
-        stage.start_operator();
-        stage
+        Self { plane, namespace, sandbox, operator: Mutex::new(None), port, _runtime: runtime }
     }
 
     /// State and journal of the sandbox.
@@ -91,16 +110,7 @@ impl Stage {
     pub fn start_operator_with(&self, extra: &[&str]) {
         let kubeconfig = format!("KUBECONFIG={}", self.plane.operator_kubeconfig().display());
         let listen = format!("127.0.0.1:{}", self.port);
-        let mut args = vec![
-            kubeconfig.as_str(),
-            "ASSIST_OPERATOR_LOG=info",
-            BINARY,
-            "run",
-            "--namespace",
-            &self.namespace,
-            "--listen",
-            &listen,
-        ];
+        let mut args = vec![kubeconfig.as_str(), BINARY, "run", "--namespace", &self.namespace, "--listen", &listen];
         args.extend(extra);
         let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
         let server = Server::spawn(Path::new("/usr/bin/env"), &args, self.log());
@@ -204,23 +214,32 @@ impl Stage {
         self.wait_until("the request was handled", || self.get(name)["status"]["lastHandledReconcileAt"] == token);
     }
 
-    /// Requests of the operator's client, without the token.
-    pub fn calls(&self) -> Vec<Entry> {
-        self.world()
-            .journal()
-            .into_iter()
-            .filter(|e| e.call.starts_with('C') && !e.client.clone().unwrap_or_default().is_empty())
-            .collect()
+    /// A place in the journal, for [`Stage::calls_since`].
+    pub fn mark(&self) -> u64 {
+        self.world().journal().last().map_or(0, |e| e.seq)
     }
 
-    /// The short names of those calls.
-    pub fn call_names(&self) -> Vec<String> {
-        self.calls().into_iter().map(|e| e.call).collect()
+    /// Calls of the operator since a mark, without those for a token.
+    pub fn calls_since(&self, mark: u64) -> Vec<Entry> {
+        let calls = self.world().journal_since(mark);
+        calls.into_iter().filter(|e| e.actor == Actor::Client && e.call.starts_with('C')).collect()
     }
 
-    /// Writes among them.
+    /// Their short names.
+    pub fn names_since(&self, mark: u64) -> Vec<String> {
+        self.calls_since(mark).into_iter().map(|e| e.call).collect()
+    }
+
+    /// Writes of the operator so far.
     pub fn writes(&self) -> Vec<Entry> {
-        self.calls().into_iter().filter(|e| e.call == "C3").collect()
+        self.calls_since(0).into_iter().filter(|e| e.call == "C3").collect()
+    }
+
+    /// Waits until something was read of a config since a mark: a check was made.
+    pub fn wait_check(&self, config: &str, mark: u64) {
+        self.wait_until("a drift check", || {
+            self.calls_since(mark).iter().any(|e| e.call == "C1" && e.target.as_deref() == Some(config))
+        });
     }
 
     /// Adds a fault.

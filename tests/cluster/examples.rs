@@ -1,0 +1,23 @@
+//! The manifests that are shipped work as they are.
+
+use std::path::Path;
+
+use crate::stage::Stage;
+
+#[test]
+fn every_example_is_accepted_and_the_refused_one_is_refused() {
+    let stage = Stage::without_org("examples");
+    stage.kill_operator();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut seen = 0;
+    for folder in ["sandbox", "features"] {
+        for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let out = stage.plane.kubectl(&["-n", &stage.namespace, "apply", "--dry-run=server", "-f", &path.to_string_lossy()]);
+            let refused = path.file_stem().is_some_and(|s| s == "refused");
+            assert_eq!(out.success(), !refused, "{}: {}", path.display(), out.stderr);
+            seen += 1;
+        }
+    }
+    assert!(seen >= 8, "{seen} examples");
+}
