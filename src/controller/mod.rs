@@ -91,6 +91,7 @@ pub async fn run(client: Client, options: Options, shutdown: CancellationToken) 
         store: org_store.clone(),
         written: report::Written::default(),
         history: Box::new(move |org| histories.iter().flat_map(|history| history(org)).collect()),
+        pauses: std::sync::Mutex::default(),
         waiting: std::sync::Mutex::default(),
     });
     let ready = Arc::new(AtomicBool::new(false));

@@ -52,6 +52,8 @@ pub struct OrgContext {
     pub written: Written<GenesysOrgStatus>,
     /// Past writes of the objects of an org, for its change limit.
     pub history: History,
+    /// The account whose pauses wake an org.
+    pub pauses: std::sync::Mutex<std::collections::HashMap<OrgName, std::sync::Weak<Account>>>,
     /// Since when a dependency is missing, by UID.
     pub waiting: std::sync::Mutex<std::collections::HashMap<String, Instant>>,
 }
@@ -167,10 +169,30 @@ async fn look(context: &OrgContext, org: &GenesysOrg, name: &OrgName, status: &G
     if shared.orgs.entry(name).is_none() {
         resume_pause(&account, status);
     }
+    watch_pauses(context, &account, name);
     if requested(org).is_some_and(|token| status.last_handled_reconcile_at.as_deref() != Some(token)) {
         account.allow_token_try();
     }
     connect(context, name, &endpoints, account, version).await
+}
+
+/// A pause belongs into the org's status as soon as it begins, for the case of a restart; and out of it once it is over.
+fn watch_pauses(context: &OrgContext, account: &Arc<Account>, name: &OrgName) {
+    let mut pauses = context.pauses.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let known = pauses.insert(name.clone(), Arc::downgrade(account));
+    if known.is_some_and(|known| known.ptr_eq(&Arc::downgrade(account))) {
+        return;
+    }
+    let (mut pause, trigger, key) =
+        (account.subscribe_pause(), context.shared.orgs.trigger.clone(), ObjectRef::new(&name.1).within(&name.0));
+    // Ends with the account, whose sender it listens to.
+    tokio::spawn(async move {
+        while pause.changed().await.is_ok() {
+            if trigger.send(key.clone()).is_err() {
+                return;
+            }
+        }
+    });
 }
 
 /// A pause that the remote asked for outlives a restart.
@@ -240,6 +262,9 @@ async fn connect(
             Err(error) => return unusable(Reason::InvalidSpec, error.to_string()),
         },
     };
+    if account.paused_for().is_some() {
+        return usable(connection, secret_version, account, None);
+    }
     let ticket = tokio::select! {
         ticket = account.budget().ticket(Lane::Retry) => ticket,
         () = tokio::time::sleep(Duration::from_secs(5)) => {

@@ -160,7 +160,7 @@ async fn call<K: Reconcilable>(
         generation: loaded.generation,
     };
     let anew = matches!(loaded.due, Due::Change | Due::First | Due::Requested);
-    let approval = loaded.object.managed().approval.as_ref().and_then(|a| a.required).unwrap_or(false);
+    let approval = granted.approval || loaded.object.managed().approval.as_ref().and_then(|a| a.required).unwrap_or(false);
     let request = Request {
         object: &loaded.object,
         desired: &desired,
@@ -168,8 +168,9 @@ async fn call<K: Reconcilable>(
         host: &granted.connection.host,
         status: &loaded.status,
         subject: &subject,
-        max_age: (loaded.due == Due::Change).then(|| loaded.object.interval()),
-        approval_required: approval || granted.approval,
+        // A person approves what is live now, not what was.
+        max_age: (loaded.due == Due::Change && !approval).then(|| loaded.object.interval()),
+        approval_required: approval,
         approved: loaded.object.annotations().get(APPROVE_PLAN).map(String::as_str),
         refused: loaded.entry.refusal.as_ref().filter(|_| !anew),
         requested: loaded.due == Due::Requested,

@@ -80,7 +80,7 @@ fn the_org_says_what_is_wrong_with_it() {
 fn explain_reads_like_documentation_and_columns_show_what_matters() {
     let stage = Stage::new("explain");
     stage.wait_until("kubectl explain knows the kind", || stage.plane.kubectl(&["explain", "aac.spec.config"]).success());
-    let explained = stage.kubectl(&["explain", "aac.spec.config"]);
+    let explained = stage.kubectl(&["explain", "aac.spec.config"]).split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(
         explained.contains("What is declared is enforced at any depth") && explained.contains("Refused: remove it"),
         "{explained}"
