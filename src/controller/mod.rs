@@ -13,6 +13,7 @@ mod ledger;
 mod load;
 pub mod metrics;
 mod org;
+mod org_status;
 mod orgs;
 pub mod outcome;
 mod probes;

@@ -9,7 +9,6 @@ use futures::FutureExt;
 use jiff::SignedDuration;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource, ResourceExt};
@@ -19,13 +18,12 @@ use tokio::time::Instant;
 use super::change_limit::ChangeLimit;
 use super::load::requested;
 use super::metrics::ByKind;
+use super::org_status::{Found, next_status, transition};
 use super::orgs::{Connection, History, OrgEntry, OrgName, OrgState};
-use super::outcome::EventDraft;
 use super::reconcile::Shared;
 use super::report::{self, Written};
 use super::stream::Guarded;
-use crate::api::conditions::{self, BUDGET_SUFFICIENT, CREDENTIALS_VALID, Phase, READY, RECONCILING, Reason, STALLED, Stamp};
-use crate::api::genesys_org::BudgetStatus;
+use crate::api::conditions::{Phase, Reason};
 use crate::api::{GenesysOrg, GenesysOrgStatus};
 use crate::clock;
 use crate::engine::finding;
@@ -56,17 +54,6 @@ pub struct OrgContext {
     pub pauses: std::sync::Mutex<std::collections::HashMap<OrgName, std::sync::Weak<Account>>>,
     /// Since when a dependency is missing, by UID.
     pub waiting: std::sync::Mutex<std::collections::HashMap<String, Instant>>,
-}
-
-/// What a look at the org found.
-struct Found {
-    state: OrgState,
-    secret_version: String,
-    /// Whether the login service accepts the client; unknown where it was not asked.
-    credentials: Option<bool>,
-    account: Option<Arc<Account>>,
-    message: String,
-    reason: Reason,
 }
 
 /// Reconciles one org.
@@ -301,7 +288,7 @@ fn host_of(endpoints: &Endpoints) -> String {
 }
 
 async fn conclude(context: &Arc<OrgContext>, org: &GenesysOrg, previous: &GenesysOrgStatus, found: &Found, stretch: f64) {
-    let status = next_status(context, org, previous, found, stretch);
+    let status = next_status(org, previous, found, org_phase(context, org, found), stretch);
     if status == *previous {
         return;
     }
@@ -317,58 +304,6 @@ async fn conclude(context: &Arc<OrgContext>, org: &GenesysOrg, previous: &Genesy
     }
 }
 
-fn next_status(
-    context: &OrgContext,
-    org: &GenesysOrg,
-    previous: &GenesysOrgStatus,
-    found: &Found,
-    stretch: f64,
-) -> GenesysOrgStatus {
-    let generation = org.meta().generation.unwrap_or_default();
-    let mut status = previous.clone();
-    status.observed_generation = generation;
-    if let Some(token) = requested(org) {
-        status.last_handled_reconcile_at = Some(token.to_owned());
-    }
-    let at = Stamp { now: Time(clock::now()), generation };
-    let phase = org_phase(context, org, found);
-    let list = &mut status.conditions;
-    let reason = found.reason.as_str();
-    conditions::set(list, READY, if phase == Phase::Done { "True" } else { "False" }, reason, &found.message, &at);
-    for (kind, shown) in [(RECONCILING, Phase::Waiting), (STALLED, Phase::Stalled)] {
-        if phase == shown {
-            conditions::set(list, kind, "True", reason, &found.message, &at);
-        } else {
-            conditions::remove(list, kind);
-        }
-    }
-    match found.credentials {
-        Some(true) => conditions::set(list, CREDENTIALS_VALID, "True", "Succeeded", "the login service accepts the client", &at),
-        Some(false) => conditions::set(list, CREDENTIALS_VALID, "False", reason, &found.message, &at),
-        None if found.account.is_some() && conditions::find(list, CREDENTIALS_VALID).is_some() => {}
-        None => conditions::set(list, CREDENTIALS_VALID, "Unknown", reason, "the login service was not asked", &at),
-    }
-    let limit = i32::try_from(found.account.as_ref().map_or(org.spec.effective_requests_per_minute(), |a| a.budget().limit()))
-        .unwrap_or(i32::MAX);
-    if stretch > 1.0 {
-        let message = format!(
-            "drift checks need more than 60% of {limit} calls a minute; their intervals are {stretch} times as long. Raise requestsPerMinute or the intervals"
-        );
-        conditions::set(list, BUDGET_SUFFICIENT, "False", "BudgetExceeded", &message, &at);
-    } else {
-        conditions::set(list, BUDGET_SUFFICIENT, "True", "Succeeded", "drift checks fit into the call budget", &at);
-    }
-    let paused = found.account.as_ref().and_then(|a| a.paused_for()).and_then(|p| SignedDuration::try_from(p).ok());
-    let until = paused
-        .and_then(|p| clock::precise().checked_add(p).ok())
-        .and_then(|at| jiff::Timestamp::from_second(at.as_second() + 1).ok());
-    let known = previous.budget.as_ref().and_then(|b| b.throttled_until.clone());
-    // The same pause, computed again, may differ by a second: it is not a new fact.
-    let same = known.filter(|k| until.is_some_and(|u| (u.as_second() - k.0.as_second()).abs() <= 2));
-    status.budget = Some(BudgetStatus { limit, throttled_until: same.or(until.map(Time)) });
-    status
-}
-
 fn org_phase(context: &OrgContext, org: &GenesysOrg, found: &Found) -> Phase {
     let mut waiting = context.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let uid = org.uid().unwrap_or_default();
@@ -378,18 +313,4 @@ fn org_phase(context: &OrgContext, org: &GenesysOrg, found: &Found) -> Phase {
     }
     let since = waiting.entry(uid).or_insert_with(Instant::now);
     if since.elapsed() >= super::outcome::DEPENDENCY_PATIENCE { Phase::Stalled } else { Phase::Waiting }
-}
-
-/// The event of a changed Ready reason.
-fn transition(previous: &GenesysOrgStatus, status: &GenesysOrgStatus) -> Option<EventDraft> {
-    let now = conditions::find(&status.conditions, READY)?;
-    let before = conditions::find(&previous.conditions, READY);
-    if before.is_some_and(|b| b.reason == now.reason) {
-        return None;
-    }
-    let reason = match now.reason.as_str() {
-        "AuthenticationFailed" => "CredentialsInvalid",
-        other => Reason::ALL.iter().map(|r| r.as_str()).find(|r| *r == other)?,
-    };
-    Some(EventDraft { warning: now.status != "True", reason, action: "Connect", note: now.message.clone() })
 }

@@ -24,6 +24,10 @@ impl Remote for AgentAssistConfig {
         }
     }
 
+    fn is_immutable(target: &Target) -> bool {
+        target.family == SNAPSHOT
+    }
+
     async fn write(session: &mut Session, step: &Step, gate: Gate) -> Result<Sent, Error> {
         let Guard::EtagAndVersion { etag, .. } = &step.guard else {
             return Err(Error::new("C3", ErrorKind::Configuration).because("a config is never written without its ETag"));

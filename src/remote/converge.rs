@@ -15,11 +15,11 @@ use crate::api::status::{HistoryEntry, Intent, ManagedStatus, RemoteState};
 use crate::engine::gate::{self, Gate, GateInput, Refusal};
 use crate::engine::kind::{Blocked, Seen};
 use crate::engine::memory::Memory;
-use crate::engine::{Guard, Observed, Plan, PlanInput, Step, Target, Why, display};
-use crate::genesys::{Error, ErrorKind, Session};
+use crate::engine::{Observed, Plan, PlanInput, Target, Why, display};
+use crate::genesys::Session;
 
 /// Most changed paths that a history entry names.
-const MAX_PATHS: usize = 5;
+pub(super) const MAX_PATHS: usize = 5;
 
 /// What is to converge.
 pub struct Request<'a, K: Remote> {
@@ -99,7 +99,7 @@ pub enum End {
 }
 
 /// How one step of a round ended.
-enum StepEnd {
+pub(super) enum StepEnd {
     /// Written, and the answer shows it.
     Settled,
     /// The target was read again: it is to be planned anew.
@@ -108,18 +108,18 @@ enum StepEnd {
     Over(End),
 }
 
-struct Run<'a, K: Remote, L: Ledger> {
-    request: &'a Request<'a, K>,
-    session: &'a mut Session,
-    states: &'a States,
-    ledger: &'a L,
-    observed: Observed,
-    remembered: bool,
+pub(super) struct Run<'a, K: Remote, L: Ledger> {
+    pub(super) request: &'a Request<'a, K>,
+    pub(super) session: &'a mut Session,
+    pub(super) states: &'a States,
+    pub(super) ledger: &'a L,
+    pub(super) observed: Observed,
+    pub(super) remembered: bool,
     /// Immediate retries that are left.
-    retries: u32,
+    pub(super) retries: u32,
     /// Fields that an interrupted write created.
-    created: Vec<String>,
-    out: Convergence,
+    pub(super) created: Vec<String>,
+    pub(super) out: Convergence,
 }
 
 /// Runs phases 3 to 6.
@@ -235,166 +235,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         Ok(())
     }
 
-    async fn step(&mut self, step: &Step, attempt: &Attempt, plan: &Plan) -> StepEnd {
-        self.ledger.attempted(step.why);
-        match K::write(self.session, step, self.ledger.gate()).await {
-            Ok(sent) if accepted(step, &sent) => {
-                self.settled(step, attempt, plan, &sent);
-                StepEnd::Settled
-            }
-            Ok(sent) => self.unshown(step, attempt, plan, sent.correlation_id).await,
-            Err(error) => self.failed(step, attempt, plan, &error).await,
-        }
-    }
-
-    async fn failed(&mut self, step: &Step, attempt: &Attempt, plan: &Plan, error: &Error) -> StepEnd {
-        let correlation = error.correlation_id().map(str::to_owned);
-        let failure = Failure::of(error, &step.target.to_string(), false);
-        match error.kind {
-            ErrorKind::Halted => {
-                // A repeat was stopped: what became of the first try is looked up at the next start.
-                self.out.keep_intent = error.uncertain;
-                StepEnd::Over(End::Halted(error.detail.clone().unwrap_or_else(|| error.to_string())))
-            }
-            ErrorKind::Conflict => self.lost_guard(step, attempt, plan, error.uncertain, correlation).await,
-            ErrorKind::LostAnswer => self.lost_answer(step, attempt, plan, failure, correlation).await,
-            ErrorKind::Rejected | ErrorKind::Forbidden => {
-                self.audit(attempt, AuditStatus::Failed, correlation);
-                StepEnd::Over(End::Refused(plan.digest(), failure))
-            }
-            _ => {
-                self.audit(attempt, AuditStatus::Failed, correlation);
-                self.states.forget(&self.key(&step.target));
-                StepEnd::Over(End::Failed(failure))
-            }
-        }
-    }
-
-    /// Somebody else wrote first: the same body is never sent again. One fresh look, and one more try where there is one left.
-    async fn lost_guard(
-        &mut self,
-        step: &Step,
-        attempt: &Attempt,
-        plan: &Plan,
-        uncertain: bool,
-        correlation: Option<String>,
-    ) -> StepEnd {
-        self.states.forget(&self.key(&step.target));
-        let lost = || {
-            let target = &step.target;
-            StepEnd::Over(End::LostGuard(format!(
-                "{target} was changed by somebody else at the same moment; nothing was overwritten, it is read and planned again"
-            )))
-        };
-        if self.retries == 0 && !uncertain {
-            self.conflict(attempt, correlation);
-            return lost();
-        }
-        if let Err(failure) = self.observe(&step.target, None).await {
-            self.conflict(attempt, correlation);
-            return StepEnd::Over(End::Failed(failure));
-        }
-        if uncertain && self.holds(step) {
-            // A repeat met its own write.
-            self.took_effect(step, attempt, plan, correlation);
-            return StepEnd::Again;
-        }
-        self.conflict(attempt, correlation);
-        if self.is_unmoved(step) || self.retries == 0 {
-            return lost();
-        }
-        self.retries -= 1;
-        StepEnd::Again
-    }
-
-    /// The write may or may not have taken effect: the live state tells.
-    async fn lost_answer(
-        &mut self,
-        step: &Step,
-        attempt: &Attempt,
-        plan: &Plan,
-        failure: Failure,
-        correlation: Option<String>,
-    ) -> StepEnd {
-        self.states.forget(&self.key(&step.target));
-        if let Err(failure) = self.observe(&step.target, None).await {
-            // Still unknown: the intent stays, and the next reconcile looks again.
-            self.out.keep_intent = true;
-            return StepEnd::Over(End::Failed(failure));
-        }
-        if self.holds(step) {
-            self.took_effect(step, attempt, plan, correlation);
-            return StepEnd::Again;
-        }
-        let status = if self.is_unmoved(step) { AuditStatus::Failed } else { AuditStatus::Unknown };
-        self.audit(attempt, status, correlation);
-        StepEnd::Over(End::Failed(failure))
-    }
-
-    /// A success that shows no new version: one read decides. A write that is silently dropped lacks a permission.
-    async fn unshown(&mut self, step: &Step, attempt: &Attempt, plan: &Plan, correlation: Option<String>) -> StepEnd {
-        self.states.forget(&self.key(&step.target));
-        if let Err(failure) = self.observe(&step.target, None).await {
-            self.out.keep_intent = true;
-            return StepEnd::Over(End::Failed(failure));
-        }
-        if self.holds(step) {
-            self.took_effect(step, attempt, plan, correlation);
-            return StepEnd::Again;
-        }
-        let target = &step.target;
-        let dropped = self.is_unmoved(step);
-        self.audit(attempt, if dropped { AuditStatus::Failed } else { AuditStatus::Unknown }, correlation.clone());
-        let (reason, message) = if dropped {
-            (
-                Reason::PermissionDenied,
-                format!(
-                    "{target}: the write was answered with success, but nothing changed; give the OAuth client the permission and scope to write"
-                ),
-            )
-        } else {
-            (
-                Reason::ConflictDetected,
-                format!(
-                    "{target}: the write was answered with success, but the live state is another one; it is read and planned again"
-                ),
-            )
-        };
-        let failure = Failure { reason, message, unreadable: false, retry: Retry::BackOff, correlation_id: correlation };
-        StepEnd::Over(if dropped { End::Refused(plan.digest(), failure) } else { End::Failed(failure) })
-    }
-
-    fn settled(&mut self, step: &Step, attempt: &Attempt, plan: &Plan, sent: &Sent) {
-        let time = sent.date.unwrap_or_else(|| self.ledger.now());
-        self.out.written.push(history(step, plan, self.request.subject.generation, time));
-        self.audit(attempt, AuditStatus::Applied, sent.correlation_id.clone());
-        self.states.put(self.key(&step.target), sent.clone());
-        self.take(&step.target, Some(sent));
-    }
-
-    fn took_effect(&mut self, step: &Step, attempt: &Attempt, plan: &Plan, correlation: Option<String>) {
-        self.out.written.push(history(step, plan, self.request.subject.generation, self.ledger.now()));
-        self.created.extend(plan.applied.iter().filter(|a| a.created).map(|a| a.path.clone()));
-        self.audit(attempt, AuditStatus::Applied, correlation);
-    }
-
-    fn conflict(&mut self, attempt: &Attempt, correlation: Option<String>) {
-        self.out.conflicts += 1;
-        self.audit(attempt, AuditStatus::Conflict, correlation);
-    }
-
-    /// Whether the live state is the one that the step would have made.
-    fn holds(&self, step: &Step) -> bool {
-        let version = matches!(self.observed.get(&step.target), Some(Seen::Present(state)) if state.version.as_deref() == Some(&step.version));
-        version && self.plan().is_ok_and(|plan| plan.steps.iter().all(|s| s.target != step.target))
-    }
-
-    /// Whether the live state is still the one that the step was computed from.
-    fn is_unmoved(&self, step: &Step) -> bool {
-        matches!(self.observed.get(&step.target), Some(Seen::Present(state)) if state.guard.as_ref() == Ok(&step.guard))
-    }
-
-    fn plan(&self) -> Result<Plan, Blocked> {
+    pub(super) fn plan(&self) -> Result<Plan, Blocked> {
         let memory = self.memory();
         let input =
             PlanInput { observed: &self.observed, memory: &memory, policy: self.request.object.policy(), now: self.ledger.now() };
@@ -434,39 +275,6 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         (own && plan.why() == Some(Why::DriftRepair)).then(|| not_kept(&left))
     }
 
-    /// What became of writes whose answer this process never saw.
-    fn settle_intent(&mut self) {
-        let Some(intent) = self.request.status.intent.clone() else { return };
-        self.out.keep_intent = false;
-        let plan = self.plan().ok();
-        for step in intent.steps {
-            let target = self.observed.keys().find(|t| t.to_string() == step.target);
-            let version = target.and_then(|t| match self.observed.get(t) {
-                Some(Seen::Present(state)) => state.version.clone(),
-                _ => None,
-            });
-            let done = plan.as_ref().is_some_and(|plan| plan.steps.iter().all(|s| s.target.to_string() != step.target));
-            let status = match version.and_then(|v| v.parse::<i64>().ok()).zip(step.version.parse::<i64>().ok()) {
-                Some((live, asked)) if live == asked && done => AuditStatus::Applied,
-                Some((live, asked)) if live < asked => AuditStatus::Failed,
-                _ => AuditStatus::Unknown,
-            };
-            if status == AuditStatus::Applied {
-                self.created.extend(intent.creates.iter().cloned());
-                let why = if step.action == "CONFIG_RESTORE" { Why::Restore } else { Why::SpecChange };
-                self.out.written.push(HistoryEntry {
-                    version: step.version.clone(),
-                    generation: self.request.subject.generation,
-                    digest: intent.digest.clone(),
-                    time: intent.time.clone(),
-                    why: why.as_str().to_owned(),
-                    paths: Vec::new(),
-                });
-            }
-            self.audit(&Attempt { step, began: intent.time.0 }, status, None);
-        }
-    }
-
     async fn observe_all(&mut self, max_age: Option<Duration>) -> Result<(), Failure> {
         self.remembered = false;
         for target in K::targets(self.request.desired) {
@@ -475,10 +283,12 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         Ok(())
     }
 
-    async fn observe(&mut self, target: &Target, max_age: Option<Duration>) -> Result<(), Failure> {
+    pub(super) async fn observe(&mut self, target: &Target, max_age: Option<Duration>) -> Result<(), Failure> {
         let key = self.key(target);
+        let immutable = K::is_immutable(target);
+        let max_age = if immutable { Some(Duration::MAX) } else { max_age };
         if let Some(sent) = max_age.and_then(|age| self.states.get(&key, age)) {
-            self.remembered = true;
+            self.remembered |= !immutable;
             self.take(target, Some(&sent));
             return Ok(());
         }
@@ -492,7 +302,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         Ok(())
     }
 
-    fn take(&mut self, target: &Target, sent: Option<&Sent>) {
+    pub(super) fn take(&mut self, target: &Target, sent: Option<&Sent>) {
         let primary = K::targets(self.request.desired).first() == Some(target);
         if let Some(sent) = sent.filter(|_| primary) {
             self.out.remote.version.clone_from(&sent.version);
@@ -501,23 +311,13 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         self.observed.insert(target.clone(), sent.map_or(Seen::Absent, |sent| Seen::Present(sent.state())));
     }
 
-    fn key(&self, target: &Target) -> Key {
+    pub(super) fn key(&self, target: &Target) -> Key {
         (self.request.connection.to_owned(), target.clone())
     }
 
-    fn audit(&self, attempt: &Attempt, status: AuditStatus, correlation: Option<String>) {
+    pub(super) fn audit(&self, attempt: &Attempt, status: AuditStatus, correlation: Option<String>) {
         self.ledger.audit(&attempt.record(self.request.subject, status, correlation, self.ledger.now()));
     }
-}
-
-/// Whether an answer shows that the write took effect: the version that it asked for and, for a config, a new tag.
-fn accepted(step: &Step, sent: &Sent) -> bool {
-    let version = sent.version.as_deref() == Some(&step.version);
-    version
-        && match &step.guard {
-            Guard::EtagAndVersion { etag, .. } => sent.etag.as_ref().is_some_and(|new| new != etag),
-            Guard::Version(_) | Guard::None => true,
-        }
 }
 
 fn not_kept(paths: &[String]) -> String {
@@ -525,15 +325,4 @@ fn not_kept(paths: &[String]) -> String {
         "Genesys Cloud does not keep what is written at {}; list what the server sets in spec.ignore, or declare the value that it keeps",
         paths.join(", ")
     )
-}
-
-fn history(step: &Step, plan: &Plan, generation: i64, time: jiff::Timestamp) -> HistoryEntry {
-    HistoryEntry {
-        version: step.version.clone(),
-        generation,
-        digest: plan.digest(),
-        time: Time(time),
-        why: step.why.as_str().to_owned(),
-        paths: step.changes.iter().take(MAX_PATHS).map(|c| c.path.clone()).collect(),
-    }
 }

@@ -4,7 +4,9 @@
 pub mod agent_assist_config;
 pub mod audit;
 pub mod converge;
+mod execute;
 pub mod failure;
+mod interrupted;
 pub mod ledger;
 pub mod propagation;
 pub mod states;
@@ -20,6 +22,10 @@ use crate::genesys::{Document, Error, Gate, Session};
 pub trait Remote: Kind {
     /// Reads one target; `None` is a 404.
     fn read(session: &mut Session, target: &Target) -> impl Future<Output = Result<Option<Sent>, Error>> + Send;
+    /// Whether a target never changes once it exists, so that one read is enough for ever.
+    fn is_immutable(_target: &Target) -> bool {
+        false
+    }
     /// Runs one step under its guard. The gate is asked immediately before every request that is put on the wire.
     fn write(session: &mut Session, step: &Step, gate: Gate) -> impl Future<Output = Result<Sent, Error>> + Send;
     /// Versions that conversations ran on between two times; only for kinds that watch propagation.

@@ -1,0 +1,196 @@
+//! Phase 6: one step, and what each of its ends means. A losing body is never sent again; a lost answer is looked up.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::audit::{Attempt, AuditStatus};
+use super::converge::{End, MAX_PATHS, Run, StepEnd};
+use super::failure::{Failure, Retry};
+use super::ledger::Ledger;
+use super::{Remote, Sent};
+use crate::api::conditions::Reason;
+use crate::api::status::HistoryEntry;
+use crate::engine::kind::Seen;
+use crate::engine::{Guard, Plan, Step};
+use crate::genesys::{Error, ErrorKind};
+
+impl<K: Remote, L: Ledger> Run<'_, K, L> {
+    pub(super) async fn step(&mut self, step: &Step, attempt: &Attempt, plan: &Plan) -> StepEnd {
+        self.ledger.attempted(step.why);
+        match K::write(self.session, step, self.ledger.gate()).await {
+            Ok(sent) if accepted(step, &sent) => {
+                self.settled(step, attempt, plan, &sent);
+                StepEnd::Settled
+            }
+            Ok(sent) => self.unshown(step, attempt, plan, sent.correlation_id).await,
+            Err(error) => self.failed(step, attempt, plan, &error).await,
+        }
+    }
+
+    async fn failed(&mut self, step: &Step, attempt: &Attempt, plan: &Plan, error: &Error) -> StepEnd {
+        let correlation = error.correlation_id().map(str::to_owned);
+        let failure = Failure::of(error, &step.target.to_string(), false);
+        match error.kind {
+            ErrorKind::Halted => {
+                // A repeat was stopped: what became of the first try is looked up at the next start.
+                self.out.keep_intent = error.uncertain;
+                StepEnd::Over(End::Halted(error.detail.clone().unwrap_or_else(|| error.to_string())))
+            }
+            ErrorKind::Conflict => self.lost_guard(step, attempt, plan, error.uncertain, correlation).await,
+            ErrorKind::LostAnswer => self.lost_answer(step, attempt, plan, failure, correlation).await,
+            ErrorKind::Rejected | ErrorKind::Forbidden => {
+                self.audit(attempt, AuditStatus::Failed, correlation);
+                StepEnd::Over(End::Refused(plan.digest(), failure))
+            }
+            _ => {
+                self.audit(attempt, AuditStatus::Failed, correlation);
+                self.states.forget(&self.key(&step.target));
+                StepEnd::Over(End::Failed(failure))
+            }
+        }
+    }
+
+    /// Somebody else wrote first: the same body is never sent again. One fresh look, and one more try where there is one left.
+    async fn lost_guard(
+        &mut self,
+        step: &Step,
+        attempt: &Attempt,
+        plan: &Plan,
+        uncertain: bool,
+        correlation: Option<String>,
+    ) -> StepEnd {
+        self.states.forget(&self.key(&step.target));
+        let lost = || {
+            let target = &step.target;
+            StepEnd::Over(End::LostGuard(format!(
+                "{target} was changed by somebody else at the same moment; nothing was overwritten, it is read and planned again"
+            )))
+        };
+        if self.retries == 0 && !uncertain {
+            self.conflict(attempt, correlation);
+            return lost();
+        }
+        if let Err(failure) = self.observe(&step.target, None).await {
+            self.conflict(attempt, correlation);
+            return StepEnd::Over(End::Failed(failure));
+        }
+        if uncertain && self.holds(step) {
+            // A repeat met its own write.
+            self.took_effect(step, attempt, plan, correlation);
+            return StepEnd::Again;
+        }
+        self.conflict(attempt, correlation);
+        if self.is_unmoved(step) || self.retries == 0 {
+            return lost();
+        }
+        self.retries -= 1;
+        StepEnd::Again
+    }
+
+    /// The write may or may not have taken effect: the live state tells.
+    async fn lost_answer(
+        &mut self,
+        step: &Step,
+        attempt: &Attempt,
+        plan: &Plan,
+        failure: Failure,
+        correlation: Option<String>,
+    ) -> StepEnd {
+        self.states.forget(&self.key(&step.target));
+        if let Err(failure) = self.observe(&step.target, None).await {
+            // Still unknown: the intent stays, and the next reconcile looks again.
+            self.out.keep_intent = true;
+            return StepEnd::Over(End::Failed(failure));
+        }
+        if self.holds(step) {
+            self.took_effect(step, attempt, plan, correlation);
+            return StepEnd::Again;
+        }
+        let status = if self.is_unmoved(step) { AuditStatus::Failed } else { AuditStatus::Unknown };
+        self.audit(attempt, status, correlation);
+        StepEnd::Over(End::Failed(failure))
+    }
+
+    /// A success that shows no new version: one read decides. A write that is silently dropped lacks a permission.
+    async fn unshown(&mut self, step: &Step, attempt: &Attempt, plan: &Plan, correlation: Option<String>) -> StepEnd {
+        self.states.forget(&self.key(&step.target));
+        if let Err(failure) = self.observe(&step.target, None).await {
+            self.out.keep_intent = true;
+            return StepEnd::Over(End::Failed(failure));
+        }
+        if self.holds(step) {
+            self.took_effect(step, attempt, plan, correlation);
+            return StepEnd::Again;
+        }
+        let target = &step.target;
+        let dropped = self.is_unmoved(step);
+        self.audit(attempt, if dropped { AuditStatus::Failed } else { AuditStatus::Unknown }, correlation.clone());
+        let (reason, message) = if dropped {
+            (
+                Reason::PermissionDenied,
+                format!(
+                    "{target}: the write was answered with success, but nothing changed; give the OAuth client the permission and scope to write"
+                ),
+            )
+        } else {
+            (
+                Reason::ConflictDetected,
+                format!(
+                    "{target}: the write was answered with success, but the live state is another one; it is read and planned again"
+                ),
+            )
+        };
+        let failure = Failure { reason, message, unreadable: false, retry: Retry::BackOff, correlation_id: correlation };
+        StepEnd::Over(if dropped { End::Refused(plan.digest(), failure) } else { End::Failed(failure) })
+    }
+
+    fn settled(&mut self, step: &Step, attempt: &Attempt, plan: &Plan, sent: &Sent) {
+        let time = sent.date.unwrap_or_else(|| self.ledger.now());
+        self.out.written.push(history(step, plan, self.request.subject.generation, time));
+        self.audit(attempt, AuditStatus::Applied, sent.correlation_id.clone());
+        self.states.put(self.key(&step.target), sent.clone());
+        self.take(&step.target, Some(sent));
+    }
+
+    fn took_effect(&mut self, step: &Step, attempt: &Attempt, plan: &Plan, correlation: Option<String>) {
+        self.out.written.push(history(step, plan, self.request.subject.generation, self.ledger.now()));
+        self.created.extend(plan.applied.iter().filter(|a| a.created).map(|a| a.path.clone()));
+        self.audit(attempt, AuditStatus::Applied, correlation);
+    }
+
+    fn conflict(&mut self, attempt: &Attempt, correlation: Option<String>) {
+        self.out.conflicts += 1;
+        self.audit(attempt, AuditStatus::Conflict, correlation);
+    }
+
+    /// Whether the live state is the one that the step would have made.
+    fn holds(&self, step: &Step) -> bool {
+        let version = matches!(self.observed.get(&step.target), Some(Seen::Present(state)) if state.version.as_deref() == Some(&step.version));
+        version && self.plan().is_ok_and(|plan| plan.steps.iter().all(|s| s.target != step.target))
+    }
+
+    /// Whether the live state is still the one that the step was computed from.
+    fn is_unmoved(&self, step: &Step) -> bool {
+        matches!(self.observed.get(&step.target), Some(Seen::Present(state)) if state.guard.as_ref() == Ok(&step.guard))
+    }
+}
+
+/// Whether an answer shows that the write took effect: the version that it asked for and, for a config, a new tag.
+fn accepted(step: &Step, sent: &Sent) -> bool {
+    let version = sent.version.as_deref() == Some(&step.version);
+    version
+        && match &step.guard {
+            Guard::EtagAndVersion { etag, .. } => sent.etag.as_ref().is_some_and(|new| new != etag),
+            Guard::Version(_) | Guard::None => true,
+        }
+}
+
+fn history(step: &Step, plan: &Plan, generation: i64, time: jiff::Timestamp) -> HistoryEntry {
+    HistoryEntry {
+        version: step.version.clone(),
+        generation,
+        digest: plan.digest(),
+        time: Time(time),
+        why: step.why.as_str().to_owned(),
+        paths: step.changes.iter().take(MAX_PATHS).map(|c| c.path.clone()).collect(),
+    }
+}

@@ -1,0 +1,44 @@
+//! Writes whose answer a process never saw: the intent in status says what to look up, and the live state what became of it.
+
+use super::Remote;
+use super::audit::{Attempt, AuditStatus};
+use super::converge::Run;
+use super::ledger::Ledger;
+use crate::api::status::HistoryEntry;
+use crate::engine::Why;
+use crate::engine::kind::Seen;
+
+impl<K: Remote, L: Ledger> Run<'_, K, L> {
+    /// What became of writes whose answer this process never saw.
+    pub(super) fn settle_intent(&mut self) {
+        let Some(intent) = self.request.status.intent.clone() else { return };
+        self.out.keep_intent = false;
+        let plan = self.plan().ok();
+        for step in intent.steps {
+            let target = self.observed.keys().find(|t| t.to_string() == step.target);
+            let version = target.and_then(|t| match self.observed.get(t) {
+                Some(Seen::Present(state)) => state.version.clone(),
+                _ => None,
+            });
+            let done = plan.as_ref().is_some_and(|plan| plan.steps.iter().all(|s| s.target.to_string() != step.target));
+            let status = match version.and_then(|v| v.parse::<i64>().ok()).zip(step.version.parse::<i64>().ok()) {
+                Some((live, asked)) if live == asked && done => AuditStatus::Applied,
+                Some((live, asked)) if live < asked => AuditStatus::Failed,
+                _ => AuditStatus::Unknown,
+            };
+            if status == AuditStatus::Applied {
+                self.created.extend(intent.creates.iter().cloned());
+                let why = if step.action == "CONFIG_RESTORE" { Why::Restore } else { Why::SpecChange };
+                self.out.written.push(HistoryEntry {
+                    version: step.version.clone(),
+                    generation: self.request.subject.generation,
+                    digest: intent.digest.clone(),
+                    time: intent.time.clone(),
+                    why: why.as_str().to_owned(),
+                    paths: Vec::new(),
+                });
+            }
+            self.audit(&Attempt { step, began: intent.time.0 }, status, None);
+        }
+    }
+}
