@@ -387,3 +387,7 @@ pub fn last_write(convergence: &Convergence) -> Option<(&HistoryEntry, Option<Wh
 pub fn is_propagating(status: &ManagedStatus) -> bool {
     status.propagation.as_ref().is_some_and(|p| !SETTLED.contains(&p.state.as_str()))
 }
+
+#[cfg(test)]
+#[path = "outcome_tests.rs"]
+mod tests;

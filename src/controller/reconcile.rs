@@ -21,14 +21,15 @@ use super::ledger::ClusterLedger;
 use super::load::{self, Due, Loaded, Owned, Preflight, preflight};
 use super::metrics::{ByKind, ByReason, Metrics};
 use super::orgs::{Granted, Orgs};
-use super::outcome::{self, Facts, Outcome, Verdict, outcome};
+use super::outcome::{self, EventDraft, Facts, Outcome, Verdict, outcome};
 use super::report::{self, Written};
 use super::schedule::Schedule;
 use super::stream::Guarded;
 use super::tickets::Tickets;
-use crate::api::conditions::Reason;
+use crate::api::conditions::{self, Reason};
 use crate::api::status::PropagationStatus;
 use crate::api::{APPROVE_PLAN, ManagedStatus};
+use crate::engine::display;
 use crate::engine::propagation::{self, Verdict as Traffic};
 use crate::genesys::Ticket;
 use crate::remote::Remote;
@@ -80,6 +81,11 @@ pub async fn reconcile<K: Reconcilable>(object: Arc<Guarded<K>>, context: Arc<Ki
     let key = ObjectRef::from_obj(&*object);
     if let Err(invalid) = &object.0 {
         tracing::error!(kind = K::KIND, object = %key, error = %invalid.error, "object cannot be read and is left alone; apply the CRDs of this operator version");
+        let note =
+            format!("this operator version cannot read the object and leaves it alone: {}", display::escape(&invalid.error));
+        let note = conditions::truncate(&note, 900);
+        let draft = EventDraft { warning: true, reason: Reason::InvalidSpec.as_str(), action: "Read", note };
+        context.shared.events.publish(&draft, object.object_ref(&())).await;
         return Ok(Action::await_change());
     }
     match AssertUnwindSafe(drive(&context, &key)).catch_unwind().await {

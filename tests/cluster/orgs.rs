@@ -16,6 +16,36 @@ fn another_namespace_needs_a_grant_and_reads_the_same_as_a_missing_org() {
 }
 
 #[test]
+fn a_grant_lets_another_namespace_in_by_labels_and_kinds() {
+    // An operator for all namespaces needs a control plane of its own.
+    let plane = Box::leak(Box::new(crate::control_plane::ControlPlane::start()));
+    let stage = Stage::cluster_wide(plane, "home");
+    stage.plane.kubectl_ok(&["create", "namespace", "team"]);
+    stage.world().put_config("c1", json!({"name": "old"}));
+    let mut config =
+        stage.config("c1", json!({"orgRef": {"name": "org", "namespace": stage.namespace}, "config": {"name": "new"}}));
+    config["metadata"]["namespace"] = json!("team");
+    stage.plane.apply_ok(&config.to_string());
+    let reason = || condition(&stage.plane.get_json(&["-n", "team", "get", "aac", "c1"]), "Ready")["reason"].clone();
+    stage.wait_until("no grant", || reason() == "DependencyNotFound");
+    let grant = |kinds: serde_json::Value| {
+        stage.apply_org(
+            json!({"allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"tier": "gold"}}, "kinds": kinds}}),
+        )
+    };
+    stage.plane.kubectl_ok(&["label", "namespace", "team", "tier=gold"]);
+    grant(json!(["PromptTemplate"]));
+    stage.plane.kubectl_ok(&["-n", "team", "annotate", "aac", "c1", "assist-operator.dev/reconcile-requested-at=one"]);
+    stage.wait_until("looked at", || {
+        stage.plane.get_json(&["-n", "team", "get", "aac", "c1"])["status"]["lastHandledReconcileAt"] == "one"
+    });
+    assert_eq!(reason(), "DependencyNotFound");
+    assert!(stage.calls_since(0).is_empty());
+    grant(json!(["AgentAssistConfig"]));
+    stage.wait_until("granted", || reason() == "Succeeded");
+}
+
+#[test]
 fn a_custom_endpoint_is_refused_unless_the_operator_was_started_for_it() {
     let stage = Stage::without_org("endpoint");
     stage.kill_operator();

@@ -7,7 +7,7 @@ use assist_operator::sandbox::{Fault, FaultKind, Times};
 use serde_json::json;
 
 use crate::control_plane::OPERATOR_USER;
-use crate::stage::Stage;
+use crate::stage::{Stage, condition};
 
 #[test]
 fn a_restart_writes_nothing_remote_and_nothing_in_kubernetes() {
@@ -64,7 +64,7 @@ fn a_kill_between_the_write_and_its_record_writes_once_and_tells_the_outcome() {
 
 #[test]
 fn kills_at_random_moments_under_conflicts_lose_nothing() {
-    const CONFIGS: usize = 40;
+    const CONFIGS: usize = 200;
     const KILLS: usize = 8;
     let stage = Stage::new("kills");
     for n in 0..CONFIGS {
@@ -92,9 +92,12 @@ fn kills_at_random_moments_under_conflicts_lose_nothing() {
         left.retain(|n| stage.world().config(&format!("c{n}")).unwrap()["name"] != "new");
         left.is_empty()
     });
-    for n in 0..CONFIGS {
-        stage.wait_ready(&format!("c{n}"), "True", "Succeeded");
-    }
+    stage.wait_until("all are ready", || {
+        let list = stage.plane.get_json(&["-n", &stage.namespace, "get", "aac"]);
+        list["items"]
+            .as_array()
+            .is_some_and(|items| items.len() == CONFIGS && items.iter().all(|o| condition(o, "Ready")["status"] == "True"))
+    });
     stage.wait_until("nothing is in flight", || stage.world().in_flight() == 0);
     stage.assert_invariants();
 }

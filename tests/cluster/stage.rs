@@ -74,6 +74,14 @@ impl Stage {
         stage
     }
 
+    /// A stage whose operator watches all namespaces.
+    pub fn cluster_wide(plane: &'static ControlPlane, name: &str) -> Self {
+        let stage = Self::prepared(plane, name);
+        stage.spawn_operator(&["run", "--allow-custom-endpoints"]);
+        stage.apply_org(json!({}));
+        stage
+    }
+
     /// Port of the operator's metrics and probes.
     pub fn port(&self) -> u16 {
         self.port
@@ -108,12 +116,17 @@ impl Stage {
 
     /// Starts the operator with other arguments.
     pub fn start_operator_with(&self, extra: &[&str]) {
+        let mut args = vec!["run", "--namespace", self.namespace.as_str()];
+        args.extend(extra);
+        self.spawn_operator(&args);
+    }
+
+    fn spawn_operator(&self, args: &[&str]) {
         let kubeconfig = format!("KUBECONFIG={}", self.plane.operator_kubeconfig().display());
         let listen = format!("127.0.0.1:{}", self.port);
-        let mut args = vec![kubeconfig.as_str(), BINARY, "run", "--namespace", &self.namespace, "--listen", &listen];
-        args.extend(extra);
-        let args: Vec<String> = args.into_iter().map(str::to_owned).collect();
-        let server = Server::spawn(Path::new("/usr/bin/env"), &args, self.log());
+        let all = [&[kubeconfig.as_str(), BINARY], args, &["--listen", &listen]].concat();
+        let all: Vec<String> = all.into_iter().map(str::to_owned).collect();
+        let server = Server::spawn(Path::new("/usr/bin/env"), &all, self.log());
         *self.operator.lock().unwrap() = Some(server);
     }
 
