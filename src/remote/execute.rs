@@ -86,6 +86,27 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         StepEnd::Again
     }
 
+    /// Looks up what became of a write. `Ok`: it did not take effect; whether the live state is still the one before it.
+    async fn look_up(
+        &mut self,
+        step: &Step,
+        attempt: &Attempt,
+        plan: &Plan,
+        correlation: Option<String>,
+    ) -> Result<bool, StepEnd> {
+        self.states.forget(&self.key(&step.target));
+        if let Err(failure) = self.observe(&step.target, None).await {
+            // Still unknown: the intent stays, and the next reconcile looks again.
+            self.out.keep_intent = true;
+            return Err(StepEnd::Over(End::Failed(failure)));
+        }
+        if self.holds(step) {
+            self.took_effect(step, attempt, plan, correlation);
+            return Err(StepEnd::Again);
+        }
+        Ok(self.is_unmoved(step))
+    }
+
     /// The write may or may not have taken effect: the live state tells.
     async fn lost_answer(
         &mut self,
@@ -95,34 +116,22 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         failure: Failure,
         correlation: Option<String>,
     ) -> StepEnd {
-        self.states.forget(&self.key(&step.target));
-        if let Err(failure) = self.observe(&step.target, None).await {
-            // Still unknown: the intent stays, and the next reconcile looks again.
-            self.out.keep_intent = true;
-            return StepEnd::Over(End::Failed(failure));
+        match self.look_up(step, attempt, plan, correlation.clone()).await {
+            Err(end) => end,
+            Ok(unmoved) => {
+                self.audit(attempt, if unmoved { AuditStatus::Failed } else { AuditStatus::Unknown }, correlation);
+                StepEnd::Over(End::Failed(failure))
+            }
         }
-        if self.holds(step) {
-            self.took_effect(step, attempt, plan, correlation);
-            return StepEnd::Again;
-        }
-        let status = if self.is_unmoved(step) { AuditStatus::Failed } else { AuditStatus::Unknown };
-        self.audit(attempt, status, correlation);
-        StepEnd::Over(End::Failed(failure))
     }
 
     /// A success that shows no new version: one read decides. A write that is silently dropped lacks a permission.
     async fn unshown(&mut self, step: &Step, attempt: &Attempt, plan: &Plan, correlation: Option<String>) -> StepEnd {
-        self.states.forget(&self.key(&step.target));
-        if let Err(failure) = self.observe(&step.target, None).await {
-            self.out.keep_intent = true;
-            return StepEnd::Over(End::Failed(failure));
-        }
-        if self.holds(step) {
-            self.took_effect(step, attempt, plan, correlation);
-            return StepEnd::Again;
-        }
+        let dropped = match self.look_up(step, attempt, plan, correlation.clone()).await {
+            Err(end) => return end,
+            Ok(unmoved) => unmoved,
+        };
         let target = &step.target;
-        let dropped = self.is_unmoved(step);
         self.audit(attempt, if dropped { AuditStatus::Failed } else { AuditStatus::Unknown }, correlation.clone());
         let (reason, message) = if dropped {
             (

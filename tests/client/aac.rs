@@ -1,0 +1,228 @@
+//! An AgentAssistConfig with its status, and the ledger that stands for its cluster.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use assist_operator::api::conditions::{READY, find};
+use assist_operator::api::status::Intent;
+use assist_operator::api::{AgentAssistConfig, Managed, ManagedStatus};
+use assist_operator::clock;
+use assist_operator::controller::outcome::{Facts, Verdict, outcome};
+use assist_operator::engine::agent_assist_config::Desired;
+use assist_operator::engine::gate::Refusal;
+use assist_operator::engine::{Kind, Why};
+use assist_operator::genesys::{Gate, Halted};
+use assist_operator::remote::audit::{AuditRecord, Subject};
+use assist_operator::remote::converge::{Convergence, Request};
+use assist_operator::remote::ledger::Ledger;
+use assist_operator::remote::states::States;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::stage::{ID, leaks};
+
+/// The object under test.
+pub struct Aac {
+    pub spec: Value,
+    pub status: ManagedStatus,
+    pub generation: i64,
+    pub book: Book,
+    pub max_age: Option<Duration>,
+    pub approval_required: bool,
+    pub approved: Option<String>,
+    pub requested: bool,
+    pub immediate_retry: bool,
+    pub refusal: Option<Refusal>,
+    /// What the operator remembers of remote states.
+    pub states: States,
+    object: AgentAssistConfig,
+}
+
+impl Aac {
+    /// That declares these settings.
+    pub fn new(config: Value) -> Self {
+        Self::of(json!({"orgRef": {"name": "o"}, "configId": ID, "config": config}))
+    }
+
+    /// With this spec.
+    pub fn of(spec: Value) -> Self {
+        let object = object(&spec);
+        Self {
+            spec,
+            status: ManagedStatus::default(),
+            generation: 1,
+            book: Book::default(),
+            max_age: None,
+            approval_required: false,
+            approved: None,
+            requested: false,
+            immediate_retry: true,
+            refusal: None,
+            states: States::default(),
+            object,
+        }
+    }
+
+    /// A change of spec: the next reconcile has a new generation and may use remembered states.
+    pub fn edit(&mut self, edit: impl FnOnce(&mut Value)) {
+        edit(&mut self.spec);
+        self.object = object(&self.spec);
+        self.generation += 1;
+        self.max_age = Some(Duration::from_secs(600));
+        (self.immediate_retry, self.refusal) = (true, None);
+    }
+
+    /// Declares other settings.
+    pub fn declare(&mut self, config: Value) {
+        self.edit(|spec| spec["config"] = config);
+    }
+
+    /// A drift check: everything is read.
+    pub fn checks(&mut self) {
+        self.max_age = None;
+    }
+
+    /// The operator ended and began anew: what is left is the status.
+    pub fn restart(&mut self) {
+        (self.states, self.max_age, self.refusal, self.immediate_retry) = (States::default(), None, None, true);
+    }
+
+    pub fn desired(&self) -> Desired {
+        self.object.validate().unwrap()
+    }
+
+    pub fn subject(&self) -> Subject {
+        Subject {
+            org: "team/o".into(),
+            namespace: "team".into(),
+            kind: AgentAssistConfig::KIND.into(),
+            name: "x".into(),
+            generation: self.generation,
+        }
+    }
+
+    pub fn request<'a>(&'a self, host: &'a str, desired: &'a Desired, subject: &'a Subject) -> Request<'a, AgentAssistConfig> {
+        Request {
+            object: &self.object,
+            desired,
+            connection: "connection",
+            host,
+            status: &self.status,
+            subject,
+            max_age: self.max_age,
+            approval_required: self.approval_required,
+            approved: self.approved.as_deref(),
+            refused: self.refusal.as_ref(),
+            requested: self.requested,
+            immediate_retry: self.immediate_retry,
+        }
+    }
+
+    /// Phase 7: the status from now on.
+    pub fn conclude(&mut self, convergence: &Convergence) {
+        let facts = Facts {
+            generation: self.generation,
+            policy: self.object.policy(),
+            requested: None,
+            previous: &self.status,
+            watch: None,
+            traffic: None,
+            now: clock::now(),
+        };
+        let outcome = outcome(&Verdict::Converged(convergence), &facts);
+        let records = format!("{:?}", self.book.records());
+        for text in [format!("{convergence:?}"), format!("{:?}", outcome.status), format!("{:?}", outcome.event), records] {
+            assert!(!leaks(&text), "the secret is in {text}");
+        }
+        self.refusal = outcome.refusal.or(self.refusal.take());
+        self.status = outcome.status;
+    }
+
+    /// Reason and message of `Ready`.
+    pub fn ready(&self) -> (&str, &str) {
+        let ready = find(&self.status.conditions, READY).unwrap();
+        (&ready.reason, &ready.message)
+    }
+
+    /// The outcomes of the audit records, oldest first.
+    pub fn audits(&self) -> Vec<&'static str> {
+        self.book.records().iter().map(|record| record.status.as_str()).collect()
+    }
+
+    /// The paths that the status remembers as created by this object.
+    pub fn created(&self) -> Vec<&str> {
+        self.status.applied.iter().filter(|a| a.created).map(|a| a.path.as_str()).collect()
+    }
+}
+
+fn object(spec: &Value) -> AgentAssistConfig {
+    serde_json::from_value(json!({
+        "apiVersion": "assist-operator.dev/v1alpha1", "kind": "AgentAssistConfig",
+        "metadata": {"name": "x", "namespace": "team"}, "spec": spec,
+    }))
+    .unwrap()
+}
+
+/// The ledger: keeps everything, and says what the test told it to say.
+#[derive(Default)]
+pub struct Book {
+    records: Mutex<Vec<AuditRecord>>,
+    intents: Mutex<Vec<Intent>>,
+    attempts: Mutex<Vec<Why>>,
+    /// So many requests of writes pass the gate; unset: all.
+    pub open_for: Option<u32>,
+    asked: Arc<AtomicU32>,
+    /// No intent can be recorded.
+    pub broken: bool,
+    /// The change limit of the org is used up until then.
+    pub limited_until: Option<Timestamp>,
+}
+
+impl Book {
+    pub fn records(&self) -> Vec<AuditRecord> {
+        self.records.lock().unwrap().clone()
+    }
+
+    pub fn intents(&self) -> Vec<Intent> {
+        self.intents.lock().unwrap().clone()
+    }
+
+    pub fn attempts(&self) -> Vec<Why> {
+        self.attempts.lock().unwrap().clone()
+    }
+}
+
+impl Ledger for Book {
+    async fn intend(&self, intent: Intent) -> Result<(), String> {
+        if self.broken {
+            return Err("the intent could not be recorded".into());
+        }
+        self.intents.lock().unwrap().push(intent);
+        Ok(())
+    }
+
+    fn gate(&self) -> Gate {
+        let (asked, open_for) = (self.asked.clone(), self.open_for);
+        Arc::new(move || {
+            let before = asked.fetch_add(1, Ordering::SeqCst);
+            if open_for.is_none_or(|n| before < n) { Ok(()) } else { Err(Halted("it was suspended".into())) }
+        })
+    }
+
+    fn limited_until(&self, _: Why) -> Option<Timestamp> {
+        self.limited_until
+    }
+
+    fn attempted(&self, why: Why) {
+        self.attempts.lock().unwrap().push(why);
+    }
+
+    fn audit(&self, record: &AuditRecord) {
+        self.records.lock().unwrap().push(record.clone());
+    }
+
+    fn now(&self) -> Timestamp {
+        clock::precise()
+    }
+}

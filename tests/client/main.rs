@@ -1,0 +1,28 @@
+//! The client layer and the loop around it (`remote::converge`) against the project's sandbox over loopback, with faults. What happened is
+//! read from the sandbox's journal; the status is the one that the controller would write.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+
+mod aac;
+mod stage;
+mod wire;
+
+mod audit;
+mod bodies;
+mod conflicts;
+mod credentials;
+mod documents;
+mod failures;
+mod gates;
+mod guards;
+mod hostile_text;
+mod intents;
+mod lost_answers;
+mod memory;
+mod not_kept;
+mod propagation;
+mod redirects;
+mod refusals;
+mod restore;
+mod throttling;
+mod tls;
