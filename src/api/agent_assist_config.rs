@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::common::{Enforcement, GoDuration, Managed, ManagedSpec, Policy};
+use super::common::{Enforcement, GoDuration, MAX_DURATION, Managed, ManagedSpec, Policy};
 use super::json_text::JsonText;
 use super::status::ManagedStatus;
 
@@ -111,7 +111,7 @@ impl Propagation {
 
     /// The effective timeout.
     pub fn effective_timeout(&self) -> Duration {
-        self.timeout.as_ref().and_then(GoDuration::get).unwrap_or(DEFAULT_PROPAGATION_TIMEOUT)
+        self.timeout.as_ref().and_then(GoDuration::get).unwrap_or(DEFAULT_PROPAGATION_TIMEOUT).min(MAX_DURATION)
     }
 }
 

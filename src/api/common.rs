@@ -100,12 +100,14 @@ pub struct Enforcement {
     /// come up to a tenth earlier, never later unless the org's call budget is too small (`BudgetSufficient` on the org).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = ("self.matches('^([0-9]+(h|m|s))+$')", "interval must be a duration such as 90s, 10m or 1h30m"))]
-    #[x_kube(validation = ("!self.matches('^([0-9]{1,6}(h|m|s))+$') || duration(self) >= duration('30s')", "interval must be at least 30s: the API allows few calls a minute"))]
+    #[x_kube(validation = ("!self.matches('^([0-9]+(h|m|s))+$') || (self.matches('^([0-9]{1,6}(h|m|s)){1,3}$') && duration(self) >= duration('30s') && duration(self) <= duration('8760h'))", "interval must be at least 30s, since the API allows few calls a minute, and at most 8760h"))]
     pub interval: Option<GoDuration>,
 }
 
 /// Drift check interval where `spec.interval` is unset.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(600);
+/// Longest duration of a spec: a year.
+pub const MAX_DURATION: Duration = Duration::from_secs(8760 * 3600);
 /// Smallest drift check interval.
 pub const MIN_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -126,7 +128,7 @@ pub trait Managed: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send +
 impl Enforcement {
     /// The effective interval: unset or unreadable is [`DEFAULT_INTERVAL`].
     pub fn effective_interval(&self) -> Duration {
-        self.interval.as_ref().and_then(GoDuration::get).unwrap_or(DEFAULT_INTERVAL).max(MIN_INTERVAL)
+        self.interval.as_ref().and_then(GoDuration::get).unwrap_or(DEFAULT_INTERVAL).clamp(MIN_INTERVAL, MAX_DURATION)
     }
 }
 

@@ -35,33 +35,37 @@ impl ChangeLimit {
         inner.attempts = all.into();
     }
 
-    /// Until when a write must wait. Restores never wait; a repair also waits while a change of spec does.
+    /// Until when a write would have to wait. Only looks.
     pub fn limited_until(&self, object: &str, why: Why, now: Timestamp) -> Option<Timestamp> {
-        let mut inner = self.lock();
-        inner.expire(now);
-        let limit = inner.per_hour?;
-        let full = inner.attempts.len() >= limit;
-        let yields = why == Why::DriftRepair && inner.waiting.iter().any(|other| other != object);
-        if why == Why::Restore || !(full || yields) {
-            inner.waiting.remove(object);
-            return None;
-        }
-        if why == Why::SpecChange {
-            inner.waiting.insert(object.to_owned());
-        }
-        let oldest = inner.attempts.get(inner.attempts.len().saturating_sub(limit)).copied().unwrap_or(now);
-        oldest.checked_add(HOUR).ok()
+        self.lock().limited_until(object, why, now)
     }
 
-    /// A write is about to be sent. Restores count too, but never wait.
-    pub fn attempted(&self, object: &str, now: Timestamp) {
+    /// Counts a write, or says until when it must wait; a change of spec that waits goes before repairs. Restores never wait,
+    /// but count.
+    pub fn attempt(&self, object: &str, why: Why, now: Timestamp) -> Result<(), Timestamp> {
         let mut inner = self.lock();
-        inner.waiting.remove(object);
-        inner.expire(now);
-        inner.attempts.push_back(now);
+        let limited = inner.limited_until(object, why, now);
+        match limited {
+            Some(until) => Err(until),
+            None => {
+                inner.waiting.remove(object);
+                inner.attempts.push_back(now);
+                Ok(())
+            }
+        }
     }
 
-    /// An object is gone: it waits no longer.
+    /// A change of spec waits for the limit.
+    pub fn wait(&self, object: &str) {
+        self.lock().waiting.insert(object.to_owned());
+    }
+
+    /// The write that was counted last was not sent.
+    pub fn give_back(&self) {
+        self.lock().attempts.pop_back();
+    }
+
+    /// An object is gone, or has nothing to write any more: it waits no longer.
     pub fn forget(&self, object: &str) {
         self.lock().waiting.remove(object);
     }
@@ -72,6 +76,18 @@ impl ChangeLimit {
 }
 
 impl Inner {
+    fn limited_until(&mut self, object: &str, why: Why, now: Timestamp) -> Option<Timestamp> {
+        self.expire(now);
+        let limit = self.per_hour?;
+        let full = self.attempts.len() >= limit;
+        let yields = why == Why::DriftRepair && self.waiting.iter().any(|other| other != object);
+        if why == Why::Restore || !(full || yields) {
+            return None;
+        }
+        let oldest = self.attempts.get(self.attempts.len().saturating_sub(limit)).copied().unwrap_or(now);
+        oldest.checked_add(HOUR).ok()
+    }
+
     fn expire(&mut self, now: Timestamp) {
         while self.attempts.front().is_some_and(|at| now.duration_since(*at) >= HOUR) {
             self.attempts.pop_front();
@@ -92,14 +108,26 @@ mod tests {
         let limit = ChangeLimit::default();
         assert_eq!(limit.limited_until("a", Why::SpecChange, at(0)), None);
         limit.set(Some(2));
-        limit.attempted("a", at(0));
-        limit.attempted("b", at(10));
-        assert_eq!(limit.limited_until("c", Why::SpecChange, at(20)), Some(at(3600)));
+        assert_eq!(limit.attempt("a", Why::SpecChange, at(0)), Ok(()));
+        assert_eq!(limit.attempt("b", Why::SpecChange, at(10)), Ok(()));
+        assert_eq!(limit.attempt("c", Why::SpecChange, at(20)), Err(at(3600)));
+        limit.wait("c");
         assert_eq!(limit.limited_until("d", Why::Restore, at(20)), None);
-        assert!(limit.limited_until("e", Why::DriftRepair, at(3601)).is_some(), "c waits first");
-        assert_eq!(limit.limited_until("c", Why::SpecChange, at(3601)), None);
-        limit.attempted("c", at(3601));
+        assert!(limit.attempt("e", Why::DriftRepair, at(3601)).is_err(), "c waits first");
+        assert_eq!(limit.attempt("c", Why::SpecChange, at(3601)), Ok(()));
         assert_eq!(limit.limited_until("e", Why::DriftRepair, at(3611)), None);
+    }
+
+    #[test]
+    fn a_write_that_was_not_sent_does_not_count_and_a_withdrawn_change_blocks_nobody() {
+        let limit = ChangeLimit::default();
+        limit.set(Some(1));
+        assert_eq!(limit.attempt("a", Why::SpecChange, at(0)), Ok(()));
+        limit.give_back();
+        limit.wait("b");
+        assert!(limit.attempt("c", Why::DriftRepair, at(1)).is_err());
+        limit.forget("b");
+        assert_eq!(limit.attempt("c", Why::DriftRepair, at(1)), Ok(()));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use kube::runtime::{Controller, controller};
 use kube::{Resource, ResourceExt};
 use tokio::sync::{broadcast, mpsc};
 
+use super::load::requested;
 use super::metrics::ByKind;
 use super::orgs::{Demand, History, OrgName, Orgs};
 use super::reconcile::{KindContext, Reconcilable, Shared, reconcile};
@@ -78,7 +79,10 @@ fn on_event<K: Reconcilable>(
         Event::Apply(object) | Event::InitApply(object) => {
             context.written.seen(object);
             if let (Some(uid), Some(generation)) = (object.uid(), object.meta().generation) {
-                context.tickets.changed(&uid, generation);
+                let handled = |o: &K| o.status().and_then(|s| s.last_handled_reconcile_at.clone());
+                let asked =
+                    object.0.as_ref().is_ok_and(|o| requested(o).is_some_and(|token| handled(o).as_deref() != Some(token)));
+                context.tickets.changed(&uid, generation, asked);
             }
         }
         Event::Delete(object) => {

@@ -78,8 +78,12 @@ where
         self.limit.limited_until(&self.object.uid().unwrap_or_default(), why, clock::now())
     }
 
-    fn attempted(&self, _: Why) {
-        self.limit.attempted(&self.object.uid().unwrap_or_default(), clock::now());
+    fn attempt(&self, why: Why) -> Result<(), Timestamp> {
+        self.limit.attempt(&self.object.uid().unwrap_or_default(), why, clock::now())
+    }
+
+    fn not_attempted(&self) {
+        self.limit.give_back();
     }
 
     fn audit(&self, record: &AuditRecord) {
@@ -114,7 +118,8 @@ impl<K: Remote> Check<K> {
         if object.meta().uid != self.uid || object.meta().deletion_timestamp.is_some() {
             return Err("the object was deleted");
         }
-        if object.managed().suspend.unwrap_or(false) || self.context.shared.orgs.is_suspended(&self.org) {
+        let org = self.context.shared.orgs.live(&self.org).ok_or("its GenesysOrg was deleted")?;
+        if object.managed().suspend.unwrap_or(false) || org.spec.suspend.unwrap_or(false) {
             return Err("it was suspended");
         }
         if object.meta().generation != self.generation {

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -21,6 +22,7 @@ use crate::clock;
 use crate::engine::finding::Finding;
 use crate::engine::gate::Refusal;
 use crate::engine::memory::Memory;
+use crate::engine::propagation::FIRST_POLL;
 use crate::genesys::Lane;
 use crate::remote::Remote;
 
@@ -119,6 +121,9 @@ pub async fn preflight<K>(context: &Arc<KindContext<K>>, key: &ObjectRef<Guarded
 where
     K: Remote + Debug,
 {
+    if !context.shared.orgs.ready.load(Ordering::Relaxed) {
+        return Some(Preflight::Idle(Duration::from_secs(1)));
+    }
     let guarded = context.store.get(key)?;
     let object = guarded.0.as_ref().ok()?.clone();
     if object.meta().deletion_timestamp.is_some() || context.shared.shutdown.is_cancelled() {
@@ -153,11 +158,14 @@ where
         }
         Access::Unusable(reason, message) => return Some(Preflight::Verdict(loaded, Owned::Dependency(reason, message))),
     };
-    if let Some(message) = duplicate(context, &loaded, &granted).await {
-        return Some(Preflight::Verdict(loaded, Owned::Duplicate(message)));
+    match duplicate(context, &loaded, &granted).await {
+        Claim::Free => {}
+        Claim::Unknown => return Some(Preflight::Idle(Duration::from_secs(1))),
+        Claim::Taken(message) => return Some(Preflight::Verdict(loaded, Owned::Duplicate(message))),
     }
-    if loaded.due == Due::OrgChanged && is_done(&loaded.status) {
-        let wait = loaded.entry.due.saturating_duration_since(Instant::now());
+    let same_host = loaded.status.remote.as_ref().is_some_and(|remote| remote.host == granted.connection.host);
+    if loaded.due == Due::OrgChanged && is_done(&loaded.status) && same_host {
+        let wait = loaded.entry.next().saturating_duration_since(Instant::now());
         context.schedule.put(&loaded.uid, loaded.entry);
         return Some(Preflight::Idle(wait));
     }
@@ -176,7 +184,11 @@ fn load<K: Remote>(context: &Arc<KindContext<K>>, object: K) -> Result<Loaded<K>
     match due {
         Some(due) => Ok(Loaded { object, uid, generation, status, entry, org, due }),
         None => {
-            let next = entry.poll_due.map_or(entry.due, |poll| poll.min(entry.due));
+            if entry.poll_due.is_some_and(|at| at <= Instant::now()) {
+                // Not in sync: it is not asked for, and looked at again when that has changed.
+                entry.poll_due = Some(Instant::now() + FIRST_POLL);
+            }
+            let next = entry.next();
             context.schedule.put(&uid, entry);
             Err(next.saturating_duration_since(Instant::now()))
         }
@@ -195,7 +207,7 @@ fn first_entry<K: Remote>(object: &K, status: &ManagedStatus, uid: &str, generat
         Some(Refusal { digest: String::new(), reason, message: ready.message.clone(), until })
     });
     if outcome::is_propagating(status) {
-        entry.poll_due = Some(Instant::now() + crate::engine::propagation::FIRST_POLL);
+        entry.poll_due = Some(Instant::now() + FIRST_POLL);
     }
     entry
 }
@@ -220,7 +232,10 @@ fn due<K: Remote>(object: &K, status: &ManagedStatus, entry: &Entry, generation:
     } else if entry.due <= now {
         Some(if entry.is_check { Due::Check } else { Due::Retry })
     } else {
-        entry.poll_due.filter(|at| *at <= now).map(|_| Due::Poll)
+        // Only what is in sync is asked for: a poll says nothing about anything else.
+        let pollable =
+            [Reason::Succeeded, Reason::AwaitingPropagation].map(|r| Some(r.as_str())).contains(&outcome::ready_reason(status));
+        entry.poll_due.filter(|at| *at <= now && pollable).map(|_| Due::Poll)
     }
 }
 
@@ -236,8 +251,16 @@ fn is_unapplied<K: Remote>(loaded: &Loaded<K>, desired: &K::Desired) -> bool {
     K::is_unapplied(desired, &memory)
 }
 
-/// The message where an older object, on the same connection, claims the same remote object.
-async fn duplicate<K: Remote>(context: &Arc<KindContext<K>>, loaded: &Loaded<K>, granted: &Granted) -> Option<String> {
+/// Whether the remote object is free to be managed.
+enum Claim {
+    Free,
+    /// The org of another claimant was not reconciled yet.
+    Unknown,
+    /// An older object claims it; the message for the younger one.
+    Taken(String),
+}
+
+async fn duplicate<K: Remote>(context: &Arc<KindContext<K>>, loaded: &Loaded<K>, granted: &Granted) -> Claim {
     let id = loaded.object.remote_id();
     let same = |guarded: &Guarded<K>| guarded.0.as_ref().is_ok_and(|other| other.remote_id() == id);
     let mut claimants = Vec::new();
@@ -246,14 +269,24 @@ async fn duplicate<K: Remote>(context: &Arc<KindContext<K>>, loaded: &Loaded<K>,
         let namespace = other.namespace().unwrap_or_default();
         let org = Orgs::name_of(&other.managed().org_ref, &namespace);
         let connected = org == loaded.org
-            || matches!(context.shared.orgs.access(&org, K::KIND, &namespace).await, Access::Granted(theirs) if theirs.connection.key == granted.connection.key);
+            || match context.shared.orgs.access(&org, K::KIND, &namespace).await {
+                Access::Granted(theirs) => theirs.connection.key == granted.connection.key,
+                Access::Unknown => return Claim::Unknown,
+                // Not usable now, and yet its objects keep what they hold.
+                Access::Unusable(..) => {
+                    context.shared.orgs.entry(&org).is_some_and(|e| e.key.as_ref() == Some(&granted.connection.key))
+                }
+                Access::Missing(_) => false,
+            };
         if connected {
             claimants.push(claimant(other));
         }
     }
     let own = Claimant { holds: holds(&loaded.status, id), meta: loaded.object.meta().clone() };
-    let owner = claims::owner(&own, &claimants)?;
-    Some(claims::message(loaded.object.meta(), owner, id))
+    match claims::owner(&own, &claimants) {
+        Some(owner) => Claim::Taken(claims::message(loaded.object.meta(), owner, id)),
+        None => Claim::Free,
+    }
 }
 
 fn claimant<K: Remote>(object: &K) -> Claimant {

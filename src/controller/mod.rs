@@ -123,7 +123,10 @@ async fn run_orgs(
             hook.written.forget(&object.uid().unwrap_or_default());
             hook.shared.orgs.remove(&(object.namespace().unwrap_or_default(), object.name_any()));
         }
-        Event::InitDone => ready.store(true, Ordering::Relaxed),
+        Event::InitDone => {
+            hook.shared.orgs.ready.store(true, Ordering::Relaxed);
+            ready.store(true, Ordering::Relaxed);
+        }
         Event::Init => {}
     });
     let triggered =

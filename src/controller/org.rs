@@ -13,6 +13,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource, ResourceExt};
 use secrecy::SecretString;
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::change_limit::ChangeLimit;
@@ -26,8 +27,8 @@ use super::stream::Guarded;
 use crate::api::conditions::{Phase, Reason};
 use crate::api::{GenesysOrg, GenesysOrgStatus};
 use crate::clock;
-use crate::engine::finding;
 use crate::engine::genesys_org::{Place, validate};
+use crate::engine::{finding, json};
 use crate::genesys::{self, Account, Endpoints, Lane};
 use crate::remote::failure::Failure;
 
@@ -82,11 +83,25 @@ async fn drive(context: &Arc<OrgContext>, key: &ObjectRef<Guarded<GenesysOrg>>) 
     let previous = context.shared.orgs.entry(&name);
     let limit = previous.as_ref().map_or_else(|| first_limit(context, &name), |entry| entry.limit.clone());
     limit.set(org.spec.change_limit.as_ref().and_then(|l| l.per_hour));
-    let stretch = stretch(context, org, &name);
-    context
-        .shared
-        .orgs
-        .set(&name, OrgEntry { state: found.state.clone(), secret_version: found.secret_version.clone(), stretch, limit });
+    let stretch = stretch(context, org, &name, found.account.as_deref());
+    // Deleted, or created anew, while it was looked at: what was found is about another org.
+    if context.shared.orgs.live(&name).is_none_or(|live| live.uid() != org.uid()) {
+        return Action::requeue(Duration::from_secs(1));
+    }
+    let key = match &found.state {
+        OrgState::Usable(connection) => Some(connection.key.clone()),
+        OrgState::Unusable(..) => previous.and_then(|entry| entry.key),
+    };
+    let entry = OrgEntry {
+        of: Some((org.uid().unwrap_or_default(), org.metadata.generation.unwrap_or_default())),
+        account: found.account.clone(),
+        key,
+        state: found.state.clone(),
+        secret_version: found.secret_version.clone(),
+        stretch,
+        limit,
+    };
+    context.shared.orgs.set(&name, entry);
     let paused = found.account.as_ref().and_then(|a| a.paused_for());
     conclude(context, org, &status, &found, stretch).await;
     let next = match found.reason.phase() {
@@ -105,8 +120,10 @@ fn first_limit(context: &OrgContext, name: &OrgName) -> Arc<ChangeLimit> {
     limit
 }
 
-fn stretch(context: &OrgContext, org: &GenesysOrg, name: &OrgName) -> f64 {
-    let share = f64::from(org.spec.effective_requests_per_minute()) * CHECK_SHARE;
+fn stretch(context: &OrgContext, org: &GenesysOrg, name: &OrgName, account: Option<&Account>) -> f64 {
+    // Orgs with one client share a budget: the smaller number counts.
+    let limit = account.map_or(org.spec.effective_requests_per_minute(), |a| a.budget().limit());
+    let share = f64::from(limit) * CHECK_SHARE;
     let factor = context.shared.orgs.demand(name) / share;
     // In steps of a half, so that one object more or less is no new fact.
     if factor <= 1.0 { 1.0 } else { (factor * 2.0).ceil() / 2.0 }
@@ -144,6 +161,8 @@ async fn look(context: &OrgContext, org: &GenesysOrg, name: &OrgName, status: &G
     };
     let secret = match read_secret(context, org, &name.0).await {
         Ok(secret) => secret,
+        // The API server did not answer: what is known of the credentials goes on being true.
+        Err(found) if found.reason == Reason::OrgUnavailable => return still_usable(context, name, &endpoints).unwrap_or(found),
         Err(found) => return found,
     };
     let (client_id, client_secret, version) = match credentials(&secret, name, org) {
@@ -151,7 +170,7 @@ async fn look(context: &OrgContext, org: &GenesysOrg, name: &OrgName, status: &G
         Err(message) => return unusable(Reason::DependencyNotFound, message),
     };
     let limit = org.spec.effective_requests_per_minute();
-    let account = shared.orgs.account(&endpoints.login, &client_id, name, limit);
+    let account = shared.orgs.account(&endpoints.login, &client_id, &version, limit);
     account.set_credentials(client_secret, &version);
     if shared.orgs.entry(name).is_none() {
         resume_pause(&account, status);
@@ -160,7 +179,7 @@ async fn look(context: &OrgContext, org: &GenesysOrg, name: &OrgName, status: &G
     if requested(org).is_some_and(|token| status.last_handled_reconcile_at.as_deref() != Some(token)) {
         account.allow_token_try();
     }
-    connect(context, name, &endpoints, account, version).await
+    connect(context, name, &endpoints, account, version, limit).await
 }
 
 /// A pause belongs into the org's status as soon as it begins, for the case of a restart; and out of it once it is over.
@@ -223,8 +242,10 @@ fn credentials(secret: &Secret, name: &OrgName, org: &GenesysOrg) -> Result<(Str
             format!("Secret {namespace}/{secret_name} has no key {key}, or it is empty or no text; set clientId and clientSecret")
         })
     };
-    let version = format!("{}@{}", secret.uid().unwrap_or_default(), secret.resource_version().unwrap_or_default());
-    Ok((key("clientId")?, SecretString::from(key("clientSecret")?), version))
+    let (id, client_secret) = (key("clientId")?, key("clientSecret")?);
+    // By content: two orgs with a Secret each, or an edit of a label, are no new credentials.
+    let version = json::hex(&Sha256::digest(format!("{id}\n{client_secret}")));
+    Ok((id, SecretString::from(client_secret), version))
 }
 
 async fn connect(
@@ -233,11 +254,14 @@ async fn connect(
     endpoints: &Endpoints,
     account: Arc<Account>,
     secret_version: String,
+    limit: u32,
 ) -> Found {
     let host = host_of(endpoints);
     let key = format!("{host} {}", account.client_id());
     let known = match context.shared.orgs.entry(name).map(|e| e.state) {
-        Some(OrgState::Usable(connection)) if connection.key == key && Arc::ptr_eq(connection.client.account(), &account) => {
+        Some(OrgState::Usable(connection))
+            if connection.endpoints == *endpoints && Arc::ptr_eq(connection.client.account(), &account) =>
+        {
             Some(connection)
         }
         _ => None,
@@ -245,7 +269,7 @@ async fn connect(
     let connection = match known {
         Some(connection) => connection,
         None => match genesys::Client::new(account.clone(), endpoints, context.shared.orgs.observer.clone()) {
-            Ok(client) => Arc::new(Connection { key, host, client }),
+            Ok(client) => Arc::new(Connection { key, host, endpoints: endpoints.clone(), client }),
             Err(error) => return unusable(Reason::InvalidSpec, error.to_string()),
         },
     };
@@ -260,7 +284,11 @@ async fn connect(
         }
     };
     match connection.client.session(ticket).authenticate().await {
-        Ok(()) => usable(connection, secret_version, account, Some(true)),
+        Ok(()) => {
+            // Only who knows the secret has a say in the budget of the client.
+            context.shared.orgs.join(&account, name, limit);
+            usable(connection, secret_version, account, Some(true))
+        }
         Err(error) if error.kind == genesys::ErrorKind::Throttled => usable(connection, secret_version, account, None),
         Err(error) => {
             let failure = Failure::of(&error, &format!("login as client of GenesysOrg {}/{}", name.0, name.1), true);
@@ -269,6 +297,18 @@ async fn connect(
             (found.secret_version, found.account, found.credentials) = (secret_version, Some(account), refused.then_some(false));
             found
         }
+    }
+}
+
+/// The org as it was, where it could be used for the same endpoints.
+fn still_usable(context: &OrgContext, name: &OrgName, endpoints: &Endpoints) -> Option<Found> {
+    let entry = context.shared.orgs.entry(name)?;
+    match entry.state {
+        OrgState::Usable(connection) if connection.endpoints == *endpoints => {
+            let account = connection.client.account().clone();
+            Some(usable(connection, entry.secret_version, account, None))
+        }
+        _ => None,
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::api::conditions::Reason;
 use crate::api::genesys_org::From;
 use crate::api::{GenesysOrg, OrgRef};
 use crate::engine::genesys_org::{AllowedEndpoints, Request, grants};
-use crate::genesys::{self, Account, Observer};
+use crate::genesys::{self, Account, Endpoints, Observer};
 
 /// How long the labels of a namespace are remembered.
 const LABELS_FRESH: Duration = Duration::from_secs(60);
@@ -34,6 +35,8 @@ pub struct Connection {
     pub key: String,
     /// Host of the API.
     pub host: String,
+    /// Where it was made for.
+    pub endpoints: Endpoints,
     /// The client.
     pub client: genesys::Client,
 }
@@ -50,6 +53,12 @@ pub enum OrgState {
 /// An org that was reconciled.
 #[derive(Clone)]
 pub struct OrgEntry {
+    /// UID and generation of the org that was looked at.
+    pub of: Option<(String, i64)>,
+    /// Its account, also while it cannot be used: it remembers refused credentials.
+    pub account: Option<Arc<Account>>,
+    /// The last known {API host, client id}, also while it cannot be used.
+    pub key: Option<String>,
     /// Whether it can be used.
     pub state: OrgState,
     /// Version of the Secret that was read.
@@ -72,6 +81,8 @@ pub struct Granted {
     pub limit: Arc<ChangeLimit>,
     /// `<namespace>/<name>`.
     pub label: String,
+    /// Version of the Secret in use.
+    pub secret_version: String,
 }
 
 /// Whether an object may use an org now.
@@ -87,7 +98,8 @@ pub enum Access {
 }
 
 struct Shared {
-    account: Arc<Account>,
+    /// One for each secret in use; they share budget and pause.
+    by_secret: HashMap<String, Arc<Account>>,
     limits: BTreeMap<OrgName, u32>,
 }
 
@@ -107,6 +119,8 @@ pub struct Orgs {
     accounts: Mutex<HashMap<(String, String), Shared>>,
     labels: Mutex<HashMap<String, (Instant, Labels)>>,
     demands: Mutex<Vec<Demand>>,
+    /// Set once the watch store of the orgs is filled: before, "not found" means nothing.
+    pub ready: AtomicBool,
     /// Which custom endpoints are allowed.
     pub allowed: AllowedEndpoints,
     /// What calls report to.
@@ -135,6 +149,7 @@ impl Orgs {
             accounts: Mutex::default(),
             labels: Mutex::default(),
             demands: Mutex::default(),
+            ready: AtomicBool::new(false),
             allowed,
             observer,
             changed,
@@ -174,6 +189,10 @@ impl Orgs {
             return missing();
         }
         let Some(entry) = self.entry(name) else { return Access::Unknown };
+        // What was looked at before the org changed says nothing about the org that grants now.
+        if entry.of != Some((org.uid().unwrap_or_default(), org.metadata.generation.unwrap_or_default())) {
+            return Access::Unknown;
+        }
         match entry.state {
             OrgState::Unusable(reason, message) => Access::Unusable(reason, message),
             OrgState::Usable(connection) => Access::Granted(Granted {
@@ -182,6 +201,7 @@ impl Orgs {
                 stretch: entry.stretch,
                 limit: entry.limit,
                 label: format!("{}/{}", name.0, name.1),
+                secret_version: entry.secret_version,
             }),
         }
     }
@@ -236,33 +256,47 @@ impl Orgs {
             entry.secret_version.hash(&mut hasher);
             match entry.state {
                 OrgState::Usable(connection) => connection.key.hash(&mut hasher),
-                OrgState::Unusable(reason, message) => (reason, message).hash(&mut hasher),
+                // Not the message: the same failure must not wake every object again.
+                OrgState::Unusable(reason, _) => reason.hash(&mut hasher),
             }
         }
         hasher.finish()
     }
 
-    /// The account of {login URL, client id}, with the smallest limit of the orgs that use it.
-    pub fn account(&self, login: &Url, client_id: &str, org: &OrgName, limit: u32) -> Arc<Account> {
+    /// The account of {login URL, client id} with this secret, named by its digest.
+    pub fn account(&self, login: &Url, client_id: &str, secret: &str, limit: u32) -> Arc<Account> {
         let mut accounts = lock(&self.accounts);
-        let key = (login.to_string(), client_id.to_owned());
-        for (other, shared) in accounts.iter_mut() {
-            if *other != key {
+        let shared = accounts
+            .entry((login.to_string(), client_id.to_owned()))
+            .or_insert_with(|| Shared { by_secret: HashMap::new(), limits: BTreeMap::new() });
+        if let Some(account) = shared.by_secret.get(secret) {
+            return account.clone();
+        }
+        let other = shared.by_secret.values().next();
+        let account = other.map_or_else(|| Account::new(login.clone(), client_id, limit), |other| other.with_other_secret());
+        shared.by_secret.insert(secret.to_owned(), account.clone());
+        account
+    }
+
+    /// An org has proved that it knows the secret of an account: from now on its limit counts, and the smallest is in force.
+    pub fn join(&self, account: &Account, org: &OrgName, limit: u32) {
+        let mut accounts = lock(&self.accounts);
+        for shared in accounts.values_mut() {
+            if shared.by_secret.values().any(|a| a.shares_budget(account)) {
+                shared.limits.insert(org.clone(), limit);
+            } else {
                 shared.limits.remove(org);
             }
+            // A secret that nobody uses any more goes, with its token.
+            shared.by_secret.retain(|_, a| Arc::strong_count(a) > 1);
         }
-        let shared = accounts
-            .entry(key)
-            .or_insert_with(|| Shared { account: Account::new(login.clone(), client_id, limit), limits: BTreeMap::new() });
-        shared.limits.insert(org.clone(), limit);
-        let smallest = shared.limits.values().min().copied().unwrap_or(limit);
-        if shared.account.budget().limit() != smallest {
-            shared.account.budget().set_limit(smallest);
+        accounts.retain(|_, shared| !shared.by_secret.is_empty());
+        for shared in accounts.values() {
+            let (smallest, any) = (shared.limits.values().min(), shared.by_secret.values().next());
+            if let Some((smallest, any)) = smallest.zip(any).filter(|(smallest, any)| any.budget().limit() != **smallest) {
+                any.budget().set_limit(*smallest);
+            }
         }
-        let account = shared.account.clone();
-        // An account that no org uses any more goes, with its token.
-        accounts.retain(|_, shared| !shared.limits.is_empty());
-        account
     }
 
     /// The orgs that share an account with this one, itself included.
@@ -288,10 +322,12 @@ impl Orgs {
     /// Budget use by org, for metrics.
     pub fn budgets(&self) -> Vec<(String, u32, u32)> {
         let accounts = lock(&self.accounts);
-        let rows = accounts.values().flat_map(|s| {
-            s.limits.keys().map(|org| (format!("{}/{}", org.0, org.1), s.account.budget().used(), s.account.budget().limit()))
-        });
-        rows.collect()
+        let row = |org: &OrgName, account: &Account| {
+            let budget = account.budget();
+            (format!("{}/{}", org.0, org.1), budget.used(), budget.limit())
+        };
+        let rows = |s: &Shared| s.by_secret.values().next().map(|a| s.limits.keys().map(|org| row(org, a)).collect::<Vec<_>>());
+        accounts.values().filter_map(rows).flatten().collect()
     }
 
     /// The org looks at its credentials at once: a call was refused for them.

@@ -56,8 +56,8 @@ pub enum Verdict<'a> {
     },
     /// Phases 3 to 6 ran.
     Converged(&'a Convergence),
-    /// Only the conversations were asked, about the state that status has.
-    Polled,
+    /// Only the conversations were asked, about the state that status has; or why they could not be.
+    Polled(Option<Failure>),
     /// The reconcile panicked.
     Panicked,
 }
@@ -102,6 +102,8 @@ pub enum Next {
     BackOff,
     /// After this at the earliest, and it counts as no failure.
     After(Duration),
+    /// When a write may go out, or at the next drift check where that is sooner.
+    Until(Duration),
     /// When something changes, or at the next drift check.
     Change,
 }
@@ -157,7 +159,17 @@ pub fn outcome(verdict: &Verdict<'_>, facts: &Facts<'_>) -> Outcome {
             let message = "the reconcile of this object failed by a defect of the operator; see its log, and report it";
             Summary::new(Reason::InternalError, message, None, Next::Check)
         }
-        Verdict::Polled => polled(&mut status, facts),
+        Verdict::Polled(None) => polled(&mut status, facts),
+        // Ready waits for the conversations, and they cannot be asked for: it says why.
+        Verdict::Polled(Some(failure)) if facts.watch.is_some_and(|w| w.gate) && failure.reason == Reason::PermissionDenied => {
+            Summary::new(
+                failure.reason,
+                format!("{}; grant analytics:read, or remove propagation.gate", failure.message),
+                Some(true),
+                Next::Check,
+            )
+        }
+        Verdict::Polled(Some(_)) => polled(&mut status, facts),
         Verdict::Converged(convergence) => {
             record(&mut status, convergence, facts);
             refusal = refused(convergence, facts.now);
@@ -173,9 +185,10 @@ fn patient(reason: Reason, message: &str, waited: Duration, patience: Duration) 
     let left = patience.saturating_sub(waited);
     let next = if left.is_zero() { Next::Check } else { Next::After(left.min(Duration::from_secs(30))) };
     let mut summary = Summary::new(reason, message, None, next);
-    if left.is_zero() && summary.phase == Phase::Waiting {
+    if left.is_zero() && matches!(reason, Reason::DependencyNotFound | Reason::DuplicateOwner) {
         summary.phase = Phase::Stalled;
     }
+    summary.unreadable = matches!(reason, Reason::OrgUnavailable | Reason::RateLimited);
     summary
 }
 
@@ -192,9 +205,7 @@ fn record(status: &mut ManagedStatus, convergence: &Convergence, facts: &Facts<'
         (status.applied, status.history, status.propagation) = (Vec::new(), Vec::new(), None);
     }
     status.remote = Some(convergence.remote.clone());
-    if !convergence.keep_intent {
-        status.intent = None;
-    }
+    status.intent = if convergence.keep_intent { convergence.intent.clone().or(status.intent.take()) } else { None };
     if let Some(applied) = &convergence.applied {
         status.applied.clone_from(applied);
     }
@@ -203,6 +214,14 @@ fn record(status: &mut ManagedStatus, convergence: &Convergence, facts: &Facts<'
     }
     status.history.truncate(MAX_HISTORY);
     let plan = convergence.plan.as_ref();
+    if !matches!(convergence.end, End::Failed(_)) && (convergence.end != End::Done || plan.is_some_and(|p| !p.drift.is_empty())) {
+        // Not in sync: there is nothing whose propagation could be watched.
+        status.propagation = None;
+    }
+    if plan.is_none() {
+        // Nothing new is known about differences.
+        return;
+    }
     status.drift = plan.map(|plan| drift(plan, &convergence.end, facts)).unwrap_or_default();
     status.pending_plan = match (&convergence.end, plan) {
         (End::Held { reason: Reason::AwaitingApproval, .. }, Some(plan)) => Some(PendingPlan {
@@ -218,9 +237,10 @@ fn drift(plan: &Plan, end: &End, facts: &Facts<'_>) -> Vec<DriftItem> {
     let unwritten = plan.changes().filter(|_| !matches!(end, End::Done));
     let item = |change: &crate::engine::Change| {
         let (desired, actual) = (change.to.as_ref().map(display::value), change.from.as_ref().map(display::value));
-        let known = facts.previous.drift.iter().find(|d| d.path == change.path && d.desired == desired && d.actual == actual);
+        let path = display::escape(&change.path);
+        let known = facts.previous.drift.iter().find(|d| d.path == path && d.desired == desired && d.actual == actual);
         let first_seen = known.map_or(Time(facts.now), |d| d.first_seen.clone());
-        DriftItem { path: display::escape(&change.path), desired, actual, first_seen }
+        DriftItem { path, desired, actual, first_seen }
     };
     plan.drift.iter().chain(unwritten).take(MAX_DRIFT).map(item).collect()
 }
@@ -230,7 +250,7 @@ fn converged(status: &mut ManagedStatus, convergence: &Convergence, facts: &Fact
         End::Done => done(status, convergence, facts),
         End::Held { reason, message, until } => {
             let wait = until.and_then(|at| Duration::try_from(at.duration_since(facts.now)).ok());
-            let next = wait.map_or(Next::Change, |wait| Next::After(wait.max(Duration::from_secs(1))));
+            let next = wait.map_or(Next::Change, |wait| Next::Until(wait.max(Duration::from_secs(1))));
             Summary::new(*reason, message, Some(false), next)
         }
         End::Blocked(blocked) => Summary::new(blocked.reason, &blocked.message, Some(false), Next::Check),

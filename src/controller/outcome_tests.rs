@@ -15,7 +15,17 @@ fn facts(previous: &ManagedStatus) -> Facts<'_> {
 fn convergence(end: End) -> Convergence {
     let remote = RemoteState { host: "h".into(), id: "c1".into(), version: Some("7".into()), etag: None };
     let plan = Some(Plan::default());
-    Convergence { remote, observed: true, plan, applied: None, written: Vec::new(), conflicts: 0, keep_intent: false, end }
+    Convergence {
+        remote,
+        observed: true,
+        plan,
+        applied: None,
+        written: Vec::new(),
+        conflicts: 0,
+        intent: None,
+        keep_intent: false,
+        end,
+    }
 }
 
 fn failure(reason: Reason, unreadable: bool) -> Failure {
@@ -108,7 +118,7 @@ fn propagation_ends_verified_unverified_or_timed_out() {
     assert_eq!(shown(&begun), ("False".into(), true, false, "True".into(), "AwaitingPropagation".into()));
     assert!(is_propagating(&begun));
     let polled = |traffic, seconds| {
-        outcome(&Verdict::Polled, &Facts { watch: Some(&watch), traffic: Some(traffic), now: at(seconds), ..facts(&begun) })
+        outcome(&Verdict::Polled(None), &Facts { watch: Some(&watch), traffic: Some(traffic), now: at(seconds), ..facts(&begun) })
             .status
     };
     assert_eq!(shown(&polled(Traffic::Verified, 30)).4, "Verified");

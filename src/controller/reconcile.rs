@@ -29,9 +29,9 @@ use super::tickets::Tickets;
 use crate::api::conditions::{self, Reason};
 use crate::api::status::PropagationStatus;
 use crate::api::{APPROVE_PLAN, ManagedStatus};
-use crate::engine::display;
 use crate::engine::propagation::{self, Verdict as Traffic};
-use crate::genesys::Ticket;
+use crate::engine::{Plan, Why, display};
+use crate::genesys::{Session, Ticket};
 use crate::remote::Remote;
 use crate::remote::audit::Subject;
 use crate::remote::converge::{Convergence, End, Request, converge};
@@ -69,6 +69,8 @@ pub struct KindContext<K: Remote> {
     pub tickets: Tickets,
 }
 
+/// A status that could not be written is tried again after about that.
+const UNWRITTEN_STATUS: Duration = Duration::from_secs(30);
 /// After a panic an object is looked at again after that.
 const AFTER_PANIC: Duration = Duration::from_secs(300);
 
@@ -110,8 +112,9 @@ async fn drive<K: Reconcilable>(context: &Arc<KindContext<K>>, key: &ObjectRef<G
                 if !matches!(verdict, Owned::Dependency(..) | Owned::Duplicate(_)) {
                     loaded.entry.waiting_since = None;
                 }
-                let since = *loaded.entry.waiting_since.get_or_insert_with(Instant::now);
-                let verdict = verdict.verdict(waited(&loaded, since));
+                let since = loaded.entry.waiting_since.unwrap_or_else(|| waiting_since(context, &loaded));
+                loaded.entry.waiting_since = Some(since);
+                let verdict = verdict.verdict(since.elapsed());
                 return conclude(context, loaded, &verdict, None, 1.0, false).await;
             }
             Some(Preflight::Call(loaded, desired, granted)) => (*loaded, desired, granted),
@@ -135,13 +138,15 @@ async fn drive<K: Reconcilable>(context: &Arc<KindContext<K>>, key: &ObjectRef<G
     }
 }
 
-/// How long a dependency has been missing, as this process or the status knows it.
-fn waited<K: Remote>(loaded: &Loaded<K>, since: Instant) -> Duration {
-    let ready = crate::api::conditions::find(&loaded.status.conditions, crate::api::conditions::READY);
+/// Since when a dependency has been missing: as this process knows it, or, where it has just started, the status.
+fn waiting_since<K: Reconcilable>(context: &KindContext<K>, loaded: &Loaded<K>) -> Instant {
+    let ready = conditions::find(&loaded.status.conditions, conditions::READY);
     let missing = [Reason::DependencyNotFound.as_str(), Reason::DuplicateOwner.as_str()];
-    let known =
-        ready.filter(|r| missing.contains(&r.reason.as_str())).map(|r| load::now().duration_since(r.last_transition_time.0));
-    since.elapsed().max(known.and_then(|k| Duration::try_from(k).ok()).unwrap_or_default())
+    let started = context.schedule.get(&loaded.uid).is_none();
+    let known = ready.filter(|r| started && missing.contains(&r.reason.as_str()));
+    let waited = known.and_then(|r| Duration::try_from(load::now().duration_since(r.last_transition_time.0)).ok());
+    let now = Instant::now();
+    waited.and_then(|waited| now.checked_sub(waited)).unwrap_or(now)
 }
 
 async fn call<K: Reconcilable>(
@@ -152,11 +157,24 @@ async fn call<K: Reconcilable>(
     ticket: Ticket,
 ) -> Action {
     loaded.entry.waiting_since = None;
+    // Other credentials may be allowed what these were not.
+    if loaded.entry.secret_version.as_ref().is_some_and(|version| *version != granted.secret_version) {
+        loaded.entry.refusal = None;
+    }
+    loaded.entry.secret_version = Some(granted.secret_version.clone());
+    let anew = matches!(loaded.due, Due::Change | Due::First | Due::Requested);
+    if anew {
+        loaded.entry.refusal = None;
+    }
     let mut session = granted.connection.client.session(ticket);
     let watch = K::propagation(&desired);
     if loaded.due == Due::Poll {
-        let traffic = ask_conversations::<K>(&mut session, &loaded).await;
-        return conclude(context, loaded, &Verdict::Polled, watch.as_ref().zip(traffic), granted.stretch, false).await;
+        let (traffic, failure) = match ask_conversations::<K>(&mut session, &loaded).await {
+            Ok(traffic) => (traffic, None),
+            Err(failure) => (None, Some(failure)),
+        };
+        let watched = watch.as_ref().map(|watch| (watch, traffic));
+        return conclude(context, loaded, &Verdict::Polled(failure), watched, granted.stretch, false).await;
     }
     let subject = Subject {
         org: granted.label.clone(),
@@ -165,7 +183,6 @@ async fn call<K: Reconcilable>(
         name: loaded.object.name_any(),
         generation: loaded.generation,
     };
-    let anew = matches!(loaded.due, Due::Change | Due::First | Due::Requested);
     let approval = granted.approval || loaded.object.managed().approval.as_ref().and_then(|a| a.required).unwrap_or(false);
     let request = Request {
         object: &loaded.object,
@@ -178,7 +195,7 @@ async fn call<K: Reconcilable>(
         max_age: (loaded.due == Due::Change && !approval).then(|| loaded.object.interval()),
         approval_required: approval,
         approved: loaded.object.annotations().get(APPROVE_PLAN).map(String::as_str),
-        refused: loaded.entry.refusal.as_ref().filter(|_| !anew),
+        refused: loaded.entry.refusal.as_ref(),
         requested: loaded.due == Due::Requested,
         immediate_retry: anew || loaded.entry.immediate_retry,
     };
@@ -199,26 +216,22 @@ async fn call<K: Reconcilable>(
         .await
 }
 
-/// Asks which version handles conversations. A failure says nothing: it is asked again at the next poll.
-async fn ask_conversations<K: Reconcilable>(
-    session: &mut crate::genesys::Session,
-    loaded: &Loaded<K>,
-) -> Option<Option<Traffic>> {
-    let PropagationStatus { version, since, .. } = loaded.status.propagation.as_ref()?;
+/// Asks which version handles conversations.
+async fn ask_conversations<K: Reconcilable>(session: &mut Session, loaded: &Loaded<K>) -> Result<Option<Traffic>, Failure> {
+    let Some(PropagationStatus { version, since, .. }) = loaded.status.propagation.as_ref() else { return Ok(None) };
+    // What is polled is in sync: the live version holds the declared content too.
     let live = loaded.status.remote.as_ref().and_then(|r| r.version.clone()).unwrap_or_default();
     let window = (since.0, load::now());
-    match poll::<K>(session, loaded.object.remote_id(), version, &[version, &live], window).await {
-        Ok(traffic) => Some(Some(traffic)),
-        Err(failure) => {
-            tracing::warn!(
-                kind = K::KIND,
-                object = loaded.object.name_any(),
-                error = failure.message,
-                "conversations could not be queried"
-            );
-            Some(None)
-        }
+    let traffic = poll::<K>(session, loaded.object.remote_id(), version, &[version, &live], window).await;
+    if let Err(failure) = &traffic {
+        tracing::warn!(
+            kind = K::KIND,
+            object = loaded.object.name_any(),
+            error = failure.message,
+            "conversations could not be queried"
+        );
     }
+    traffic.map(Some)
 }
 
 /// What this process remembers of a convergence.
@@ -267,12 +280,13 @@ async fn conclude<K: Reconcilable>(
     };
     let Outcome { status, event, next, refusal } = outcome(verdict, &facts);
     loaded.entry.refusal = refusal.or(loaded.entry.refusal);
-    if matches!(verdict, Verdict::Polled) {
+    if matches!(verdict, Verdict::Polled(_)) {
         loaded.entry.polls = loaded.entry.polls.saturating_add(1);
     } else {
         loaded.entry.plan(next, loaded.object.interval().mul_f64(stretch.max(1.0)), fastrand::f64());
     }
     schedule_poll(&mut loaded, &status);
+    queue_for_limit(context, &loaded, verdict, &status);
     tracing::info!(
         kind = K::KIND,
         namespace = loaded.object.namespace(),
@@ -288,15 +302,34 @@ async fn conclude<K: Reconcilable>(
     if must_patch || loaded.entry.dirty || status != loaded.status {
         loaded.entry.dirty = !patch(context, &loaded.object, status).await;
         if loaded.entry.dirty {
-            loaded.entry.due = loaded.entry.due.min(Instant::now() + Duration::from_secs(5));
+            loaded.entry.due = loaded.entry.due.min(Instant::now() + UNWRITTEN_STATUS.mul_f64(0.5 + fastrand::f64()));
         }
     }
     if let Some(event) = event {
         context.shared.events.publish(&event, loaded.object.object_ref(&())).await;
     }
-    let next = loaded.entry.poll_due.map_or(loaded.entry.due, |poll| poll.min(loaded.entry.due));
-    context.schedule.put(&loaded.uid, loaded.entry);
+    let next = loaded.entry.next();
+    if is_live(context, &loaded.object) {
+        context.schedule.put(&loaded.uid, loaded.entry);
+    }
     Action::requeue(next.saturating_duration_since(Instant::now()))
+}
+
+/// Whether the object is still in the store: what is remembered of one that is gone would stay for ever.
+fn is_live<K: Reconcilable>(context: &KindContext<K>, object: &K) -> bool {
+    let key = ObjectRef::new(&object.name_any()).within(&object.namespace().unwrap_or_default());
+    context.store.get(&key).is_some_and(|live| live.uid() == object.uid())
+}
+
+/// A change of spec that waits for the change limit goes before repairs; whoever has nothing to write any more waits for nothing.
+fn queue_for_limit<K: Reconcilable>(context: &KindContext<K>, loaded: &Loaded<K>, verdict: &Verdict<'_>, status: &ManagedStatus) {
+    let Some(entry) = context.shared.orgs.entry(&loaded.org) else { return };
+    let change = matches!(verdict, Verdict::Converged(c) if c.plan.as_ref().and_then(Plan::why) == Some(Why::SpecChange));
+    if change && outcome::ready_reason(status) == Some(Reason::ChangeBudgetExceeded.as_str()) {
+        entry.limit.wait(&loaded.uid);
+    } else {
+        entry.limit.forget(&loaded.uid);
+    }
 }
 
 fn schedule_poll<K>(loaded: &mut Loaded<K>, status: &ManagedStatus) {

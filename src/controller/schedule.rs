@@ -38,6 +38,8 @@ pub struct Entry {
     pub poll_due: Option<Instant>,
     /// When the remote was last asked.
     pub observed: Option<Instant>,
+    /// Version of the Secret at the last call.
+    pub secret_version: Option<String>,
     /// The last status could not be written.
     pub dirty: bool,
 }
@@ -87,8 +89,14 @@ impl Entry {
             polls: 0,
             poll_due: None,
             observed: None,
+            secret_version: None,
             dirty: false,
         }
+    }
+
+    /// When to look again, for whatever reason.
+    pub fn next(&self) -> Instant {
+        self.poll_due.map_or(self.due, |poll| poll.min(self.due))
     }
 
     /// Schedules the next look.
@@ -99,9 +107,12 @@ impl Entry {
             // Jitter only shortens, by up to a tenth: a check is never later than the interval.
             Next::Check | Next::Change => interval.mul_f64(1.0 - jitter / 10.0),
             Next::After(wait) => wait,
+            // Reads go on at each interval, whatever a write waits for.
+            Next::Until(wait) => wait.min(interval),
             Next::BackOff => backoff(self.failures).mul_f64(0.5 + jitter),
         };
-        self.due = Instant::now() + wait;
+        let now = Instant::now();
+        self.due = now.checked_add(wait).unwrap_or(now + LONGEST_BACKOFF);
     }
 }
 

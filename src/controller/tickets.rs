@@ -23,9 +23,9 @@ impl Tickets {
         waiting.await
     }
 
-    /// The object has a newer generation: its waiting ticket is a user's change now.
-    pub fn changed(&self, uid: &str, generation: i64) {
-        if let Some(wait) = self.lock().get(uid).filter(|wait| wait.generation < generation) {
+    /// The object has a newer generation, or a person asks for it: its waiting ticket is a user's change now.
+    pub fn changed(&self, uid: &str, generation: i64, asked: bool) {
+        if let Some(wait) = self.lock().get(uid).filter(|wait| asked || wait.generation < generation) {
             wait.handle.raise(Lane::Change);
         }
     }

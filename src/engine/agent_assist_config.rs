@@ -12,7 +12,7 @@ use super::pointer::{self, Ignore};
 use super::propagation::Watch;
 use super::{diff, json as json_util};
 use crate::api::agent_assist_config::REFUSED;
-use crate::api::common::{GoDuration, MIN_INTERVAL};
+use crate::api::common::{GoDuration, MAX_DURATION, MIN_INTERVAL};
 use crate::api::conditions::Reason;
 use crate::api::status::AppliedField;
 use crate::api::{AgentAssistConfig, Policy};
@@ -111,7 +111,7 @@ impl Kind for AgentAssistConfig {
             Content::Snapshot(version) => {
                 let absent = || format!("config {id} has no version {version}; set spec.restoreVersion to a version that exists");
                 let snapshot = input.state(&snapshot(id, *version), absent)?;
-                snapshot_draft((*version, snapshot), &desired.ignore, state, input)
+                snapshot_draft((*version, snapshot), &desired.ignore, state, input)?
             }
         };
         draft.finish(target, state)
@@ -185,7 +185,17 @@ fn settings_draft(settings: &Value, ignore: &Ignore, state: &State, input: &Plan
     Draft { write, after, why, action: Action::ConfigUpdate, plan }
 }
 
-fn snapshot_draft((version, snapshot): (i32, &State), ignore: &Ignore, state: &State, input: &PlanInput<'_>) -> Draft {
+fn snapshot_draft(
+    (version, snapshot): (i32, &State),
+    ignore: &Ignore,
+    state: &State,
+    input: &PlanInput<'_>,
+) -> Result<Draft, Blocked> {
+    if snapshot.lossy {
+        let message =
+            format!("version {version} holds numbers or names that would change on the way back; it cannot be restored");
+        return Err(Blocked::new(Reason::RemoteRejected, message));
+    }
     let live = AgentAssistConfig::content(state);
     let server_owned = Ignore::new(SERVER_OWNED);
     let wanted = server_owned.strip(&ignore.strip(&AgentAssistConfig::content(snapshot), &mut Vec::new()), &mut Vec::new());
@@ -207,7 +217,7 @@ fn snapshot_draft((version, snapshot): (i32, &State), ignore: &Ignore, state: &S
     }
     let after = diff::apply(&write, &live, ignore);
     let why = if known { Why::DriftRepair } else { Why::Restore };
-    Draft { write, after, why, action: Action::ConfigRestore, plan: Plan { drift, applied, ..Plan::default() } }
+    Ok(Draft { write, after, why, action: Action::ConfigRestore, plan: Plan { drift, applied, ..Plan::default() } })
 }
 
 impl Draft {
@@ -274,6 +284,13 @@ pub(super) fn interval_rule(path: &str, text: Option<&GoDuration>, least: Option
         (None, _) => {
             let shown = super::display::escape(&text.0);
             findings.push(Finding::new(path, format!("{shown:?} is not a duration"), "write it as 90s, 10m or 1h30m"));
+        }
+        (Some(value), _) if value > MAX_DURATION => {
+            findings.push(Finding::new(
+                path,
+                format!("{} is longer than a year", super::display::escape(&text.0)),
+                "use at most 8760h",
+            ));
         }
         (Some(value), Some(least)) if value < least => {
             findings.push(Finding::new(

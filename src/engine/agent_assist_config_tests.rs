@@ -20,7 +20,7 @@ fn state(document: Value) -> State {
     let guard = version
         .map(|version| Guard::EtagAndVersion { etag: format!("\"{version}\""), version })
         .ok_or_else(|| "no version".to_owned());
-    State { version: version.map(|v| v.to_string()), etag: None, guard, document }
+    State { version: version.map(|v| v.to_string()), etag: None, lossy: false, guard, document }
 }
 
 fn observed(live: Value) -> Observed {

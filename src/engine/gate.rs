@@ -12,6 +12,9 @@ use crate::api::status::HistoryEntry;
 /// Longest wait between two repairs of a contested path.
 pub const LONGEST_REPAIR_WAIT: Duration = Duration::from_secs(6 * 3600);
 
+/// Message of a write that waits for the change limit.
+pub const LIMITED: &str = "changeLimit.perHour of the org is used up; the change is written when the hour has moved on";
+
 /// What decides.
 #[derive(Debug)]
 pub struct GateInput<'a> {
@@ -95,11 +98,7 @@ pub fn decide(plan: &Plan, input: &GateInput<'_>) -> Gate {
         return hold(Reason::AwaitingApproval, &message, None);
     }
     match input.limited_until.filter(|_| plan.why() != Some(Why::Restore)) {
-        Some(until) => hold(
-            Reason::ChangeBudgetExceeded,
-            "changeLimit.perHour of the org is used up; the change is written when the hour has moved on",
-            Some(until),
-        ),
+        Some(until) => hold(Reason::ChangeBudgetExceeded, LIMITED, Some(until)),
         None => Gate::Run,
     }
 }
@@ -135,7 +134,7 @@ fn next_repair(path: &str, input: &GateInput<'_>) -> Option<Timestamp> {
             continue;
         }
         let gap = Duration::try_from(later.duration_since(entry.time.0)).unwrap_or_default();
-        if gap > wait(repairs + 2, input.interval) * 2 {
+        if gap > wait(repairs + 2, input.interval).saturating_mul(2) {
             break;
         }
         repairs += 1;

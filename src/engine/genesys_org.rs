@@ -53,6 +53,7 @@ pub fn validate(spec: &GenesysOrgSpec, allowed: &AllowedEndpoints) -> Result<Pla
             "set at least 1; to stop all writes set suspend",
         ));
     }
+    secret_rule("/spec/credentials/secretRef/name", &spec.credentials.secret_ref.name, &mut findings);
     let place = match (&spec.region, &spec.endpoints) {
         (Some(region), None) => Some(Place::Region(region.id())),
         (None, Some(endpoints)) => {
@@ -72,6 +73,16 @@ pub fn validate(spec: &GenesysOrgSpec, allowed: &AllowedEndpoints) -> Result<Pla
     match place {
         Some(place) if findings.is_empty() => Ok(place),
         _ => Err(findings),
+    }
+}
+
+/// The name goes into a URL path of the API server.
+fn secret_rule(path: &str, name: &str, findings: &mut Vec<Finding>) {
+    let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let inner = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.');
+    if !inner || !edge(name.bytes().next()) || !edge(name.bytes().last()) || name.len() > 253 {
+        let shown = super::display::escape(name);
+        findings.push(Finding::new(path, format!("{shown:?} is no name of a Secret"), "use lower-case letters, digits, - and ."));
     }
 }
 
@@ -167,6 +178,19 @@ mod tests {
     use crate::api::genesys_org::{Endpoints, Region};
     use serde_json::json;
 
+    fn credentials() -> crate::api::genesys_org::Credentials {
+        crate::api::genesys_org::Credentials { secret_ref: crate::api::genesys_org::SecretRef { name: "genesys".into() } }
+    }
+
+    #[test]
+    fn a_secret_name_is_no_path() {
+        for name in ["../../x", "a?b", "", "A", "-a"] {
+            let mut spec = GenesysOrgSpec { region: Some(Region::EuCentral1), ..Default::default() };
+            spec.credentials.secret_ref.name = name.into();
+            assert!(validate(&spec, &AllowedEndpoints::default()).is_err(), "{name}");
+        }
+    }
+
     fn custom(url: &str) -> GenesysOrgSpec {
         GenesysOrgSpec {
             endpoints: Some(Endpoints { login: url.into(), api: url.into(), ca_bundle: None }),
@@ -176,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_region_needs_no_permission() {
-        let spec = GenesysOrgSpec { region: Some(Region::EuCentral1), ..Default::default() };
+        let spec = GenesysOrgSpec { region: Some(Region::EuCentral1), credentials: credentials(), ..Default::default() };
         assert_eq!(validate(&spec, &AllowedEndpoints::default()), Ok(Place::Region("eu-central-1".into())));
     }
 

@@ -68,6 +68,8 @@ pub struct State {
     pub version: Option<String>,
     /// ETag, as it is sent back.
     pub etag: Option<String>,
+    /// Whether the document would change by parsing and printing alone.
+    pub lossy: bool,
     /// The guard for a write that is computed from this state, or why nothing may be written.
     pub guard: Result<Guard, String>,
 }

@@ -18,12 +18,19 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Where its doubling ends. The contract names no end; a minute is one whole window of the platform's own limit.
 const PAUSE_CAP: Duration = Duration::from_secs(60);
 
-/// An OAuth client at a login URL. Two orgs with the same pair are one account to the platform, so they must share this value.
+/// An OAuth client at a login URL, with one secret. Two orgs with the same login URL and client id are one account to the
+/// platform and share budget and pause; a token is shared only by those who know the same secret, or whoever knows a client
+/// id could use another tenant's token.
 pub struct Account {
+    pacing: Arc<Pacing>,
+    pub(super) tokens: Tokens,
+}
+
+/// What the platform counts for {login URL, client id}.
+struct Pacing {
     login: Url,
     client_id: String,
     budget: Budget,
-    pub(super) tokens: Tokens,
     pause: watch::Sender<Option<Instant>>,
     throttle: Mutex<Throttle>,
 }
@@ -41,32 +48,44 @@ impl Account {
     /// An account with its own budget of `limit_per_minute` calls, without credentials yet.
     #[must_use]
     pub fn new(login: Url, client_id: &str, limit_per_minute: u32) -> Arc<Account> {
-        Arc::new(Account {
+        let pacing = Pacing {
             login,
             client_id: client_id.to_owned(),
             budget: Budget::new(limit_per_minute),
-            tokens: Tokens::default(),
             pause: watch::Sender::new(None),
             throttle: Mutex::default(),
-        })
+        };
+        Arc::new(Account { pacing: Arc::new(pacing), tokens: Tokens::default() })
+    }
+
+    /// The same account of the platform with another secret: budget and pause are shared, tokens are not.
+    #[must_use]
+    pub fn with_other_secret(&self) -> Arc<Account> {
+        Arc::new(Account { pacing: self.pacing.clone(), tokens: Tokens::default() })
+    }
+
+    /// Whether two accounts share budget and pause.
+    #[must_use]
+    pub fn shares_budget(&self, other: &Account) -> bool {
+        Arc::ptr_eq(&self.pacing, &other.pacing)
     }
 
     /// The login base URL, where T1 goes.
     #[must_use]
     pub fn login(&self) -> &Url {
-        &self.login
+        &self.pacing.login
     }
 
     /// The OAuth client id.
     #[must_use]
     pub fn client_id(&self) -> &str {
-        &self.client_id
+        &self.pacing.client_id
     }
 
     /// The call budget.
     #[must_use]
     pub fn budget(&self) -> &Budget {
-        &self.budget
+        &self.pacing.budget
     }
 
     /// Takes a client secret. `version` names its state (the Secret's resource version): the same version again changes
@@ -86,20 +105,20 @@ impl Account {
         let Some(until) = now.checked_add(length) else {
             return;
         };
-        self.pause.send_if_modified(|end| {
+        self.pacing.pause.send_if_modified(|end| {
             let longer = end.is_none_or(|end| end < until);
             if longer {
                 *end = Some(until);
             }
             longer
         });
-        self.budget.pause_until(until);
+        self.pacing.budget.pause_until(until);
     }
 
     /// How long the pause still lasts; None where there is none.
     #[must_use]
     pub fn paused_for(&self) -> Option<Duration> {
-        let until = (*self.pause.borrow())?;
+        let until = (*self.pacing.pause.borrow())?;
         let left = until.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
     }
@@ -107,7 +126,7 @@ impl Account {
     /// The end of the last pause, each time it moves. An end in the past is no pause.
     #[must_use]
     pub fn subscribe_pause(&self) -> watch::Receiver<Option<Instant>> {
-        self.pause.subscribe()
+        self.pacing.pause.subscribe()
     }
 
     /// A 429 to a request that was sent at `sent_at`: pauses, and returns for how long.
@@ -158,16 +177,16 @@ impl Account {
     }
 
     fn throttle(&self) -> MutexGuard<'_, Throttle> {
-        self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pacing.throttle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl std::fmt::Debug for Account {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Account")
-            .field("login", &self.login.as_str())
-            .field("client_id", &self.client_id)
-            .field("budget", &self.budget)
+            .field("login", &self.pacing.login.as_str())
+            .field("client_id", &self.pacing.client_id)
+            .field("budget", &self.pacing.budget)
             .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,7 @@
 //! Phases 3 to 6 of one object: observe, plan, guard, execute, and once more after a lost guard. The controller and the CLI
 //! run the same loop; what differs is the [`Ledger`].
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -64,6 +65,8 @@ pub struct Convergence {
     pub written: Vec<HistoryEntry>,
     /// Lost guards.
     pub conflicts: u32,
+    /// The intent that was recorded last, where one was.
+    pub intent: Option<Intent>,
     /// Whether the intent stays in status: a write is unresolved.
     pub keep_intent: bool,
     /// How it ended.
@@ -114,7 +117,7 @@ pub(super) struct Run<'a, K: Remote, L: Ledger> {
     pub(super) states: &'a States,
     pub(super) ledger: &'a L,
     pub(super) observed: Observed,
-    pub(super) remembered: bool,
+    pub(super) remembered: BTreeSet<Target>,
     /// Immediate retries that are left.
     pub(super) retries: u32,
     /// Fields that an interrupted write created.
@@ -138,12 +141,14 @@ pub async fn converge<K: Remote, L: Ledger>(
         applied: None,
         written: Vec::new(),
         conflicts: 0,
+        intent: None,
         keep_intent: request.status.intent.is_some(),
         end: End::Done,
     };
     let retries = u32::from(request.immediate_retry);
     let observed = Observed::new();
-    let mut run = Run { request, session, states, ledger, observed, remembered: false, retries, created: Vec::new(), out };
+    let mut run =
+        Run { request, session, states, ledger, observed, remembered: BTreeSet::new(), retries, created: Vec::new(), out };
     run.out.end = run.run().await;
     run.out
 }
@@ -158,7 +163,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         loop {
             let planned = self.plan();
             let decision = planned.as_ref().ok().map(|plan| self.decide(plan));
-            if self.remembered && !matches!(decision, Some(Gate::Run)) {
+            if !self.remembered.is_empty() && !matches!(decision, Some(Gate::Run)) {
                 // A remembered state may serve a guarded write, never a claim about the present.
                 if let Err(failure) = self.observe_all(None).await {
                     return End::Failed(failure);
@@ -186,6 +191,11 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
 
     /// Executes all steps once. `None`: live states were read again, and it is to be planned anew.
     async fn round(&mut self, plan: Plan) -> Option<End> {
+        if let Err(until) = plan.steps.iter().try_for_each(|step| self.ledger.attempt(step.why)) {
+            let end = End::Held { reason: Reason::ChangeBudgetExceeded, message: gate::LIMITED.to_owned(), until: Some(until) };
+            self.out.plan = Some(plan);
+            return Some(end);
+        }
         let attempts: Vec<Attempt> = plan.steps.iter().map(|step| Attempt::new(step, self.ledger.now())).collect();
         if let Err(why) = self.intend(&plan, &attempts).await {
             return Some(End::Halted(why));
@@ -230,7 +240,8 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             steps: attempts.iter().map(|a| a.step.clone()).collect(),
             creates: plan.applied.iter().filter(new).map(|a| a.path.clone()).collect(),
         };
-        self.ledger.intend(intent).await?;
+        self.ledger.intend(intent.clone()).await?;
+        self.out.intent = Some(intent);
         self.out.keep_intent = false;
         Ok(())
     }
@@ -276,7 +287,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
     }
 
     async fn observe_all(&mut self, max_age: Option<Duration>) -> Result<(), Failure> {
-        self.remembered = false;
+        self.remembered.clear();
         for target in K::targets(self.request.desired) {
             self.observe(&target, max_age).await?;
         }
@@ -288,12 +299,15 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         let immutable = K::is_immutable(target);
         let max_age = if immutable { Some(Duration::MAX) } else { max_age };
         if let Some(sent) = max_age.and_then(|age| self.states.get(&key, age)) {
-            self.remembered |= !immutable;
+            if !immutable {
+                self.remembered.insert(target.clone());
+            }
             self.take(target, Some(&sent));
             return Ok(());
         }
         let answer = K::read(self.session, target).await.map_err(|error| Failure::of(&error, &target.to_string(), true))?;
         self.out.observed = true;
+        self.remembered.remove(target);
         match &answer {
             Some(sent) => self.states.put(key, sent.clone()),
             None => self.states.forget(&key),

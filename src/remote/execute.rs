@@ -15,7 +15,6 @@ use crate::genesys::{Error, ErrorKind};
 
 impl<K: Remote, L: Ledger> Run<'_, K, L> {
     pub(super) async fn step(&mut self, step: &Step, attempt: &Attempt, plan: &Plan) -> StepEnd {
-        self.ledger.attempted(step.why);
         match K::write(self.session, step, self.ledger.gate()).await {
             Ok(sent) if accepted(step, &sent) => {
                 self.settled(step, attempt, plan, &sent);
@@ -33,6 +32,9 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             ErrorKind::Halted => {
                 // A repeat was stopped: what became of the first try is looked up at the next start.
                 self.out.keep_intent = error.uncertain;
+                if !error.uncertain {
+                    self.ledger.not_attempted();
+                }
                 StepEnd::Over(End::Halted(error.detail.clone().unwrap_or_else(|| error.to_string())))
             }
             ErrorKind::Conflict => self.lost_guard(step, attempt, plan, error.uncertain, correlation).await,

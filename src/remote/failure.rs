@@ -60,6 +60,7 @@ impl Failure {
 /// The error's own words without what changes from one try to the next.
 fn message(error: &Error, what: &str) -> String {
     let mut stable = error.clone();
+    stable.retry_after = None;
     if let Some(problem) = &mut stable.problem {
         problem.context_id = None;
     }

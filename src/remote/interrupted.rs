@@ -4,9 +4,9 @@ use super::Remote;
 use super::audit::{Attempt, AuditStatus};
 use super::converge::Run;
 use super::ledger::Ledger;
-use crate::api::status::HistoryEntry;
-use crate::engine::Why;
+use crate::api::status::{HistoryEntry, IntentStep};
 use crate::engine::kind::Seen;
+use crate::engine::{Why, json};
 
 impl<K: Remote, L: Ledger> Run<'_, K, L> {
     /// What became of writes whose answer this process never saw.
@@ -21,8 +21,13 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
                 _ => None,
             });
             let done = plan.as_ref().is_some_and(|plan| plan.steps.iter().all(|s| s.target.to_string() != step.target));
+            let hash = target.and_then(|t| match self.observed.get(t) {
+                Some(Seen::Present(state)) => json::canonical_hash(&K::content(state)),
+                _ => None,
+            });
+            let same = |step: &IntentStep| hash.is_some() && hash == step.after_hash;
             let status = match version.and_then(|v| v.parse::<i64>().ok()).zip(step.version.parse::<i64>().ok()) {
-                Some((live, asked)) if live == asked && done => AuditStatus::Applied,
+                Some((live, asked)) if live == asked && (done || same(&step)) => AuditStatus::Applied,
                 Some((live, asked)) if live < asked => AuditStatus::Failed,
                 _ => AuditStatus::Unknown,
             };

@@ -17,10 +17,12 @@ pub trait Ledger: Sync {
     /// Asked immediately before every request of a write: does the object still exist with this generation, is nothing
     /// suspended, is this process still the one that writes?
     fn gate(&self) -> Gate;
-    /// Until when the change limit of the org is used up for such a write.
+    /// Until when the change limit of the org is used up for such a write. Only looks.
     fn limited_until(&self, why: Why) -> Option<Timestamp>;
-    /// A write is about to be sent: it counts against the change limit.
-    fn attempted(&self, why: Why);
+    /// A write is about to be sent: it counts against the change limit, or must wait until then.
+    fn attempt(&self, why: Why) -> Result<(), Timestamp>;
+    /// The write that was counted last was not sent after all.
+    fn not_attempted(&self);
     /// The outcome of an attempted write is known.
     fn audit(&self, record: &AuditRecord);
     /// The time.

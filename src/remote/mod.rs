@@ -63,6 +63,7 @@ impl Sent {
             document: self.document.parse(),
             version: self.version.clone(),
             etag: self.etag.clone(),
+            lossy: !self.document.survives(),
             guard: self.guard.clone(),
         }
     }

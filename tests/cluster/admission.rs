@@ -14,7 +14,7 @@ fn all_mistakes_come_in_one_answer_with_their_remedies() {
     let answer = stage.apply(&stage.config("bad", bad)).stderr;
     for part in [
         "configId must be 1 to 64 letters",
-        "interval must be at least 30s",
+        "interval must be at least 30s, since",
         "each of ignore must be a JSON pointer",
         "restoreVersion must be at least 1",
         "config.versionRevert is refused: remove it and set spec.restoreVersion",

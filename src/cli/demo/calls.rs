@@ -1,0 +1,51 @@
+//! The sandbox's journal as the reader sees it, and what it must be.
+
+use anyhow::ensure;
+
+use crate::engine::display::escape;
+use crate::sandbox::{Actor, Entry};
+
+/// The calls of the contract that the story needs, in the order of the table.
+pub const CALLS: [(&str, &str); 4] = [("T1", "token"), ("C1", "read"), ("C2", "read an old version"), ("C3", "write")];
+
+/// One line for each request, and for each change that somebody else made.
+pub fn rows(entries: &[Entry]) -> Vec<Vec<String>> {
+    entries.iter().map(row).collect()
+}
+
+fn row(entry: &Entry) -> Vec<String> {
+    let version = |version: Option<i64>| version.map(|v| format!("version {v}")).unwrap_or_default();
+    if entry.actor != Actor::Client {
+        let made = version(entry.result_version);
+        return ["--", "somebody else writes", "", "", &made].map(str::to_owned).to_vec();
+    }
+    let what = CALLS.iter().find(|(call, _)| *call == entry.call).map_or("another call", |(_, what)| what);
+    let guard = match (&entry.if_match, entry.version) {
+        (Some(tag), Some(version)) => format!("If-Match {}, as version {version}", escape(tag)),
+        _ => String::new(),
+    };
+    let asked = entry.path.rsplit_once("/versions/").and_then(|(_, version)| version.parse().ok());
+    let shown = entry.shown.as_ref().and_then(|shown| shown.version).or(asked);
+    let outcome = match entry.status {
+        200 => version(shown.or(entry.result_version)),
+        409 | 412 => "guard lost, nothing written".to_owned(),
+        _ => entry.code.as_deref().map(escape).unwrap_or_default(),
+    };
+    vec![escape(&entry.call), what.to_owned(), guard, entry.status.to_string(), outcome]
+}
+
+/// The requests of the operator: call and status.
+pub fn answers(entries: &[Entry]) -> Vec<(&str, u16)> {
+    let own = entries.iter().filter(|entry| entry.actor == Actor::Client);
+    own.map(|entry| (entry.call.as_str(), entry.status)).collect()
+}
+
+/// The requests are exactly these.
+///
+/// # Errors
+/// They are others.
+pub fn expect(entries: &[Entry], expected: &[(&str, u16)]) -> anyhow::Result<()> {
+    let seen = answers(entries);
+    ensure!(seen == expected, "the calls were to be {expected:?}, and were {seen:?}");
+    Ok(())
+}

@@ -1,0 +1,253 @@
+//! The part of Kubernetes: an object with its generation and its status, kept in memory, and the ledger that goes with it.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Context, anyhow};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::org::Org;
+use crate::api::status::Intent;
+use crate::api::{AgentAssistConfig, Managed, ManagedStatus};
+use crate::clock;
+use crate::controller::outcome::{EventDraft, Facts, Outcome, Verdict, outcome};
+use crate::engine::kind::Seen;
+use crate::engine::memory::Memory;
+use crate::engine::{Kind, Observed, Plan, PlanInput, Why, finding, pointer};
+use crate::genesys::{Gate, Halted, Lane};
+use crate::remote::Remote;
+use crate::remote::audit::{AuditRecord, AuditStatus, Subject};
+use crate::remote::converge::{Convergence, Request, converge};
+use crate::remote::ledger::Ledger;
+use crate::remote::states::States;
+
+/// The namespace of the story.
+pub const NAMESPACE: &str = "default";
+
+/// Why the object is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Its spec changed: the last state seen may serve, since the write is guarded.
+    Change,
+    /// Its interval is over: everything is read.
+    Check,
+}
+
+/// What a reconcile did.
+pub struct Reconciled {
+    /// Phases 3 to 6.
+    pub convergence: Convergence,
+    /// The event that the controller would publish.
+    pub event: Option<EventDraft>,
+    /// Whether any field of the status changed.
+    pub status_changed: bool,
+}
+
+/// An object as the API server would keep it.
+pub struct Stored {
+    object: AgentAssistConfig,
+    ledger: MemoryLedger,
+    states: States,
+}
+
+impl Stored {
+    /// An object that was just created.
+    pub fn new(object: AgentAssistConfig) -> Self {
+        Self { object, ledger: MemoryLedger::default(), states: States::default() }
+    }
+
+    /// The name of the object.
+    pub fn name(&self) -> &str {
+        self.object.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// The generation: how often the spec was changed.
+    pub fn generation(&self) -> i64 {
+        self.ledger.generation.load(Ordering::SeqCst)
+    }
+
+    /// The status.
+    pub fn status(&self) -> ManagedStatus {
+        self.ledger.status().clone()
+    }
+
+    /// How every attempted write ended, by its audit record.
+    pub fn audited(&self) -> Vec<AuditStatus> {
+        lock(&self.ledger.audit).iter().map(|record| record.status).collect()
+    }
+
+    /// The spec.
+    ///
+    /// # Errors
+    /// A spec that is no JSON: a defect.
+    pub fn spec(&self) -> serde_json::Result<Value> {
+        serde_json::to_value(&self.object.spec)
+    }
+
+    /// What `spec.config` declares.
+    pub fn declared(&self) -> Value {
+        self.object.spec.config.as_ref().map(|text| text.parse()).unwrap_or_default()
+    }
+
+    /// Applies a manifest, as the API server does: an equal spec is no new generation. Answers whether it is one.
+    pub fn apply(&mut self, object: AgentAssistConfig) -> bool {
+        let is_new = object.spec != self.object.spec;
+        if is_new {
+            self.object = object;
+            self.ledger.generation.fetch_add(1, Ordering::SeqCst);
+        }
+        is_new
+    }
+
+    /// The object with another value at a pointer into its spec.
+    ///
+    /// # Errors
+    /// A value that does not fit there.
+    pub fn with(&self, path: &str, value: Value) -> anyhow::Result<AgentAssistConfig> {
+        let mut spec = self.spec()?;
+        let tokens = pointer::split(path).with_context(|| format!("{path} is no pointer"))?;
+        pointer::set(&mut spec, &tokens, Some(value));
+        Ok(AgentAssistConfig { spec: serde_json::from_value(spec)?, ..self.object.clone() })
+    }
+
+    /// Phases 2 to 4, and nothing that writes. The states that it reads are remembered.
+    ///
+    /// # Errors
+    /// A spec, a read or a plan that fails.
+    pub async fn plan(&self, org: &Org) -> anyhow::Result<Plan> {
+        let desired = self.desired()?;
+        let status = self.status();
+        let mut session = org.client.session(org.client.account().budget().ticket(Lane::First).await);
+        let mut observed = Observed::new();
+        for target in AgentAssistConfig::targets(&desired) {
+            let sent = AgentAssistConfig::read(&mut session, &target).await?;
+            observed.insert(target.clone(), sent.as_ref().map_or(Seen::Absent, |sent| Seen::Present(sent.state())));
+            if let Some(sent) = sent {
+                self.states.put((org.key.clone(), target), sent);
+            }
+        }
+        let memory = Memory::of(Some(&status), &org.host, self.object.remote_id());
+        let input = PlanInput { observed: &observed, memory: &memory, policy: self.object.policy(), now: clock::now() };
+        AgentAssistConfig::plan(&desired, &input).map_err(|blocked| anyhow!("{}", blocked.message))
+    }
+
+    /// Phases 2 to 8, as `controller/reconcile` runs them.
+    ///
+    /// # Errors
+    /// A spec that is not valid. How a valid one ends is in the answer.
+    pub async fn reconcile(&mut self, org: &Org, due: Due) -> anyhow::Result<Reconciled> {
+        let desired = self.desired()?;
+        let (status, generation) = (self.status(), self.generation());
+        let subject = Subject {
+            org: org.label.clone(),
+            namespace: NAMESPACE.to_owned(),
+            kind: AgentAssistConfig::KIND.to_owned(),
+            name: self.name().to_owned(),
+            generation,
+        };
+        let is_change = due == Due::Change;
+        let lane = if is_change { Lane::Change } else { Lane::Check };
+        let mut session = org.client.session(org.client.account().budget().ticket(lane).await);
+        let request = Request {
+            object: &self.object,
+            desired: &desired,
+            connection: &org.key,
+            host: &org.host,
+            status: &status,
+            subject: &subject,
+            max_age: is_change.then(|| self.object.interval()),
+            approval_required: false,
+            approved: None,
+            refused: None,
+            requested: false,
+            immediate_retry: true,
+        };
+        let convergence = converge(&mut session, &self.states, &self.ledger, &request).await;
+        let event = self.conclude(&Verdict::Converged(&convergence), &status);
+        Ok(Reconciled { convergence, event, status_changed: self.status() != status })
+    }
+
+    /// Phases 7 and 8 for a spec that breaks rules: no call is made.
+    pub fn refuse(&mut self, findings: &[finding::Finding]) -> Option<EventDraft> {
+        let status = self.status();
+        self.conclude(&Verdict::Invalid(findings), &status)
+    }
+
+    /// Phase 2.
+    fn desired(&self) -> anyhow::Result<<AgentAssistConfig as Kind>::Desired> {
+        self.object.validate().map_err(|findings| anyhow!("{}: {}", self.name(), finding::summary(&findings)))
+    }
+
+    /// Phase 7, and the status that phase 8 would patch.
+    fn conclude(&self, verdict: &Verdict<'_>, previous: &ManagedStatus) -> Option<EventDraft> {
+        let facts = Facts {
+            generation: self.generation(),
+            policy: self.object.policy(),
+            requested: None,
+            previous,
+            watch: None,
+            traffic: None,
+            now: clock::now(),
+        };
+        let Outcome { status, event, .. } = outcome(verdict, &facts);
+        *self.ledger.status() = status;
+        event
+    }
+}
+
+/// The ledger of one object in memory.
+struct MemoryLedger {
+    generation: Arc<AtomicI64>,
+    status: Mutex<ManagedStatus>,
+    audit: Mutex<Vec<AuditRecord>>,
+}
+
+impl Default for MemoryLedger {
+    fn default() -> Self {
+        Self { generation: Arc::new(AtomicI64::new(1)), status: Mutex::default(), audit: Mutex::default() }
+    }
+}
+
+impl MemoryLedger {
+    fn status(&self) -> MutexGuard<'_, ManagedStatus> {
+        lock(&self.status)
+    }
+}
+
+impl Ledger for MemoryLedger {
+    async fn intend(&self, intent: Intent) -> Result<(), String> {
+        self.status().intent = Some(intent);
+        Ok(())
+    }
+
+    fn gate(&self) -> Gate {
+        let (live, planned) = (self.generation.clone(), self.generation.load(Ordering::SeqCst));
+        Arc::new(move || match live.load(Ordering::SeqCst) == planned {
+            true => Ok(()),
+            false => Err(Halted("its spec changed meanwhile; the new one is planned".to_owned())),
+        })
+    }
+
+    fn limited_until(&self, _: Why) -> Option<Timestamp> {
+        None
+    }
+
+    fn attempt(&self, _: Why) -> Result<(), Timestamp> {
+        Ok(())
+    }
+
+    fn not_attempted(&self) {}
+
+    fn audit(&self, record: &AuditRecord) {
+        lock(&self.audit).push(record.clone());
+    }
+
+    fn now(&self) -> Timestamp {
+        clock::precise()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,90 @@
+//! The end of the story: the calls of each step, and what the sandbox's own journal proves.
+
+use std::collections::BTreeMap;
+
+use anyhow::ensure;
+
+use super::calls::{self, CALLS};
+use super::story::{Step, Story};
+use crate::remote::audit::AuditStatus;
+use crate::sandbox::{Entry, Expectations, Violation, check_with};
+
+/// What is promised, in the order of the checker's rules. It answers every rule that was broken; here none may be.
+const PROMISES: [&str; 6] = [
+    "no unguarded write: each PUT carried an ETag, and the version after the one it was read with",
+    "no lost update: each accepted PUT was computed from the very state that it replaced",
+    "no setting that the manifest leaves out was touched (but by the rollback, which is whole)",
+    "the PUT that lost its guard was never sent again",
+    "the call budget of the GenesysOrg was kept",
+    "one token was enough for all calls",
+];
+
+impl Story {
+    /// Shows and checks everything at once. `rollback` is the number of the step that replaces the whole configuration.
+    ///
+    /// # Errors
+    /// A promise that was not kept.
+    pub fn verdict(&mut self, rollback: usize) -> anyhow::Result<()> {
+        self.tell.step("The calls", "What all of it cost, as the sandbox counted it.")?;
+        self.tell.block(&CALLS.map(|(call, what)| format!("{call} {what}")).join(" · "))?;
+        self.tell.table(&table(&self.steps))?;
+        let journal = self.sandbox.world().journal();
+        self.tell.step(
+            "The proof",
+            &format!("The sandbox keeps a journal of every request and every foreign edit: {} entries. A checker that knows nothing of the operator goes through it.", journal.len()),
+        )?;
+        let violations = self.violations(&journal, rollback);
+        ensure!(violations.is_empty(), "the journal breaks rules: {violations:#?}");
+        let tokens = journal.iter().filter(|entry| entry.call == "T1").count();
+        ensure!(tokens == 1, "{tokens} tokens were requested");
+        for promise in PROMISES {
+            self.tell.holds(promise)?;
+        }
+        self.audit(&journal)
+    }
+
+    fn violations(&self, journal: &[Entry], rollback: usize) -> Vec<Violation> {
+        let limit = usize::try_from(self.org.calls_per_minute).ok();
+        let all = Expectations { calls_per_minute: limit, ..Expectations::default() };
+        let mut violations = check_with(journal, &all);
+        let until: usize = self.steps.iter().take(rollback.saturating_sub(1)).map(|step| step.entries.len()).sum();
+        let declared = BTreeMap::from([(self.id.clone(), self.declared.clone())]);
+        let before = Expectations { declared, ..Expectations::default() };
+        violations.extend(check_with(journal.get(..until).unwrap_or_default(), &before));
+        violations
+    }
+
+    /// Every attempted write has its audit record.
+    fn audit(&mut self, journal: &[Entry]) -> anyhow::Result<()> {
+        let audited = self.stored.audited();
+        let writes = journal.iter().filter(|entry| entry.call == "C3").count();
+        let count = |status| audited.iter().filter(|seen| **seen == status).count();
+        let (applied, conflicts) = (count(AuditStatus::Applied), count(AuditStatus::Conflict));
+        ensure!(audited.len() == writes, "{writes} writes, and {} audit records", audited.len());
+        ensure!(applied + conflicts == writes, "the audit records say {audited:?}");
+        let text = format!("{writes} audit records for {writes} attempted writes: {applied} APPLIED, {conflicts} CONFLICT");
+        Ok(self.tell.holds(&text)?)
+    }
+}
+
+fn table(steps: &[Step]) -> Vec<Vec<String>> {
+    let head = ["step"].into_iter().chain(CALLS.map(|(call, _)| call)).chain(["status codes"]);
+    let mut rows = vec![head.map(str::to_owned).collect::<Vec<_>>()];
+    let row = |title: &str, entries: &[&Entry], codes: String| {
+        let count = |call: &str| match entries.iter().filter(|entry| entry.call == call).count() {
+            0 => "-".to_owned(),
+            n => n.to_string(),
+        };
+        let counts = CALLS.map(|(call, _)| count(call));
+        std::iter::once(title.to_owned()).chain(counts).chain([codes]).collect::<Vec<_>>()
+    };
+    for step in steps {
+        let entries: Vec<&Entry> = step.entries.iter().collect();
+        let codes: Vec<String> = calls::answers(&step.entries).iter().map(|(_, status)| status.to_string()).collect();
+        let title = step.title.split(':').next().unwrap_or_default();
+        rows.push(row(title, &entries, codes.join(" ")));
+    }
+    let all: Vec<&Entry> = steps.iter().flat_map(|step| &step.entries).collect();
+    rows.push(row("in all", &all, String::new()));
+    rows
+}
