@@ -224,8 +224,9 @@ fn hostile_states() -> impl Strategy<Value = Option<Seen>> {
         Just(Ok(Guard::None)),
         "\\PC{0,6}".prop_map(Err),
     ];
-    let state = (tree(), prop::option::of("\\PC{0,6}"), guard)
-        .prop_map(|(document, version, guard)| Seen::Present(State { document, etag: version.clone(), version, guard }));
+    let state = (tree(), prop::option::of("\\PC{0,6}"), guard).prop_map(|(document, version, guard)| {
+        Seen::Present(State { document, etag: version.clone(), version, lossy: false, guard })
+    });
     prop_oneof![6 => state.prop_map(Some), 1 => Just(Some(Seen::Absent)), 1 => Just(None)]
 }
 

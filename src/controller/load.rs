@@ -16,6 +16,7 @@ use super::outcome::{self, REFUSAL, Verdict};
 use super::reconcile::KindContext;
 use super::schedule::{Entry, phase};
 use super::stream::Guarded;
+use super::watch;
 use crate::api::conditions::{self, READY, Reason};
 use crate::api::{APPROVE_PLAN, ManagedStatus, RECONCILE_REQUESTED_AT};
 use crate::clock;
@@ -206,7 +207,7 @@ fn first_entry<K: Remote>(object: &K, status: &ManagedStatus, uid: &str, generat
         let until = clock::now().checked_add(SignedDuration::try_from(REFUSAL).ok()?).ok()?;
         Some(Refusal { digest: String::new(), reason, message: ready.message.clone(), until })
     });
-    if outcome::is_propagating(status) {
+    if watch::is_propagating(status) {
         entry.poll_due = Some(Instant::now() + FIRST_POLL);
     }
     entry

@@ -21,7 +21,9 @@ pub mod reconcile;
 mod report;
 mod schedule;
 pub mod stream;
+mod summary;
 mod tickets;
+mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -5,9 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::summary::{Summary, set_conditions};
+use super::watch::{polled, propagation};
 use crate::api::Policy;
-use crate::api::conditions::{self, IN_SYNC, Phase, READY, RECONCILING, Reason, STALLED, Stamp};
-use crate::api::status::{DriftItem, HistoryEntry, MAX_DRIFT, MAX_HISTORY, ManagedStatus, PendingPlan, PropagationStatus};
+use crate::api::conditions::{self, Phase, READY, RECONCILING, Reason};
+use crate::api::status::{DriftItem, HistoryEntry, MAX_DRIFT, MAX_HISTORY, ManagedStatus, PendingPlan};
 use crate::engine::finding::{self, Finding};
 use crate::engine::gate::Refusal;
 use crate::engine::propagation::{Verdict as Traffic, Watch};
@@ -23,9 +25,6 @@ pub const OWNER_PATIENCE: Duration = Duration::from_secs(60);
 pub const REFUSAL: Duration = Duration::from_secs(3600);
 /// Most changes that a pending plan or an event shows.
 const MAX_SHOWN: usize = 20;
-
-/// States of a propagation that is over.
-const SETTLED: [&str; 3] = ["Verified", "Unverified", "TimedOut"];
 
 /// What happened to an object.
 pub enum Verdict<'a> {
@@ -119,22 +118,6 @@ pub struct Outcome {
     pub next: Next,
     /// A plan that was refused: not sent again for a while.
     pub refusal: Option<Refusal>,
-}
-
-/// The condition to set: reason, message, phase, readability.
-struct Summary {
-    reason: Reason,
-    message: String,
-    phase: Phase,
-    in_sync: Option<bool>,
-    unreadable: bool,
-    next: Next,
-}
-
-impl Summary {
-    fn new(reason: Reason, message: impl Into<String>, in_sync: Option<bool>, next: Next) -> Self {
-        Self { reason, message: message.into(), phase: reason.phase(), in_sync, unreadable: false, next }
-    }
 }
 
 /// Phase 7.
@@ -301,93 +284,6 @@ fn done(status: &mut ManagedStatus, convergence: &Convergence, facts: &Facts<'_>
     }
 }
 
-fn polled(status: &mut ManagedStatus, facts: &Facts<'_>) -> Summary {
-    let version = status.remote.as_ref().and_then(|r| r.version.clone()).unwrap_or_default();
-    match facts.watch {
-        Some(watch) => propagation(status, watch, &version, facts),
-        None => Summary::new(
-            Reason::Succeeded,
-            format!("version {version} holds everything that is declared"),
-            Some(true),
-            Next::Check,
-        ),
-    }
-}
-
-fn propagation(status: &mut ManagedStatus, watch: &Watch, version: &str, facts: &Facts<'_>) -> Summary {
-    let written = status.history.first().filter(|h| h.version == version).map(|h| h.time.clone());
-    let previous = status.propagation.take();
-    // A later version that still holds the content goes on with the wait of the first one.
-    let current = previous.filter(|p| written.is_none() || p.version == version);
-    let mut state = current.unwrap_or_else(|| PropagationStatus {
-        version: version.to_owned(),
-        since: written.unwrap_or(Time(facts.now)),
-        state: "Pending".into(),
-    });
-    let waited = Duration::try_from(facts.now.duration_since(state.since.0)).unwrap_or_default();
-    let settled = SETTLED.contains(&state.state.as_str());
-    if !settled {
-        state.state = match facts.traffic {
-            Some(Traffic::Verified) => "Verified",
-            Some(Traffic::NoTraffic) if waited >= watch.timeout => "Unverified",
-            Some(Traffic::Pending) if waited >= watch.timeout => "TimedOut",
-            Some(Traffic::NoTraffic) => "NoTraffic",
-            Some(Traffic::Pending) => "Pending",
-            None => &state.state,
-        }
-        .to_owned();
-    }
-    let summary = |reason, message: String| Summary::new(reason, message, Some(true), Next::Check);
-    let result = match state.state.as_str() {
-        "Verified" => {
-            summary(Reason::Verified, format!("version {version} holds everything that is declared, and conversations run on it"))
-        }
-        "Unverified" => summary(
-            Reason::Unverified,
-            format!("version {version} holds everything that is declared; no conversation ran until the timeout"),
-        ),
-        "TimedOut" if watch.gate => summary(
-            Reason::PropagationTimeout,
-            format!(
-                "version {version} was accepted, but conversations still run on older versions; ask Genesys Cloud support why it does not reach the edge"
-            ),
-        ),
-        _ if watch.gate => {
-            summary(Reason::AwaitingPropagation, format!("version {version} was accepted; no conversation runs on it yet"))
-        }
-        _ => summary(Reason::Succeeded, format!("version {version} holds everything that is declared")),
-    };
-    status.propagation = Some(state);
-    result
-}
-
-fn set_conditions(status: &mut ManagedStatus, summary: &Summary, facts: &Facts<'_>) {
-    let at = Stamp { now: Time(facts.now), generation: facts.generation };
-    let list = &mut status.conditions;
-    let previous = conditions::find(list, READY).map_or("Unknown", |c| c.status.as_str()).to_owned();
-    let ready = match summary.phase {
-        Phase::Done => "True",
-        Phase::Suspended if summary.unreadable => "Unknown",
-        Phase::Suspended => &previous,
-        _ if summary.unreadable => "Unknown",
-        Phase::Waiting | Phase::Stalled => "False",
-    };
-    conditions::set(list, READY, ready, summary.reason.as_str(), &summary.message, &at);
-    for (kind, phase) in [(RECONCILING, Phase::Waiting), (STALLED, Phase::Stalled)] {
-        if summary.phase == phase {
-            conditions::set(list, kind, "True", summary.reason.as_str(), &summary.message, &at);
-        } else {
-            conditions::remove(list, kind);
-        }
-    }
-    if summary.phase != Phase::Suspended {
-        let in_sync = summary.in_sync.map_or("Unknown", |s| if s { "True" } else { "False" });
-        let reason = if summary.in_sync == Some(true) { Reason::Succeeded } else { summary.reason };
-        let message = if summary.in_sync == Some(true) { "the live state equals the declared one" } else { &summary.message };
-        conditions::set(list, IN_SYNC, in_sync, reason.as_str(), message, &at);
-    }
-}
-
 /// The reason of `Ready`, where it is set.
 pub fn ready_reason(status: &ManagedStatus) -> Option<&str> {
     conditions::find(&status.conditions, READY).map(|c| c.reason.as_str())
@@ -401,11 +297,6 @@ pub fn is_settled(status: &ManagedStatus) -> bool {
 /// History entries that a convergence added, for events.
 pub fn last_write(convergence: &Convergence) -> Option<(&HistoryEntry, Option<Why>)> {
     convergence.written.last().map(|entry| (entry, convergence.plan.as_ref().and_then(Plan::why)))
-}
-
-/// Whether a watched propagation is still open.
-pub fn is_propagating(status: &ManagedStatus) -> bool {
-    status.propagation.as_ref().is_some_and(|p| !SETTLED.contains(&p.state.as_str()))
 }
 
 #[cfg(test)]

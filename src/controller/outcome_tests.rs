@@ -1,5 +1,7 @@
 use super::*;
+use crate::api::conditions::{IN_SYNC, STALLED};
 use crate::api::status::RemoteState;
+use crate::controller::watch::is_propagating;
 use crate::engine::kind::Blocked;
 use crate::engine::{Change, Plan};
 use serde_json::json;

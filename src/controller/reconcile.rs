@@ -26,6 +26,7 @@ use super::report::{self, Written};
 use super::schedule::Schedule;
 use super::stream::Guarded;
 use super::tickets::Tickets;
+use super::watch;
 use crate::api::conditions::{self, Reason};
 use crate::api::status::PropagationStatus;
 use crate::api::{APPROVE_PLAN, ManagedStatus};
@@ -156,25 +157,12 @@ async fn call<K: Reconcilable>(
     granted: Granted,
     ticket: Ticket,
 ) -> Action {
-    loaded.entry.waiting_since = None;
-    // Other credentials may be allowed what these were not.
-    if loaded.entry.secret_version.as_ref().is_some_and(|version| *version != granted.secret_version) {
-        loaded.entry.refusal = None;
-    }
-    loaded.entry.secret_version = Some(granted.secret_version.clone());
     let anew = matches!(loaded.due, Due::Change | Due::First | Due::Requested);
-    if anew {
-        loaded.entry.refusal = None;
-    }
+    loaded.entry.begin(anew, &granted.secret_version);
     let mut session = granted.connection.client.session(ticket);
     let watch = K::propagation(&desired);
     if loaded.due == Due::Poll {
-        let (traffic, failure) = match ask_conversations::<K>(&mut session, &loaded).await {
-            Ok(traffic) => (traffic, None),
-            Err(failure) => (None, Some(failure)),
-        };
-        let watched = watch.as_ref().map(|watch| (watch, traffic));
-        return conclude(context, loaded, &Verdict::Polled(failure), watched, granted.stretch, false).await;
+        return ask(context, loaded, &mut session, watch.as_ref(), granted.stretch).await;
     }
     let subject = Subject {
         org: granted.label.clone(),
@@ -214,6 +202,21 @@ async fn call<K: Reconcilable>(
     learn(context, &mut loaded, &convergence);
     conclude(context, loaded, &Verdict::Converged(&convergence), watch.as_ref().map(|w| (w, None)), granted.stretch, intended)
         .await
+}
+
+/// Only asks for conversations, and concludes from them.
+async fn ask<K: Reconcilable>(
+    context: &Arc<KindContext<K>>,
+    loaded: Loaded<K>,
+    session: &mut Session,
+    watch: Option<&propagation::Watch>,
+    stretch: f64,
+) -> Action {
+    let (traffic, failure) = match ask_conversations::<K>(session, &loaded).await {
+        Ok(traffic) => (traffic, None),
+        Err(failure) => (None, Some(failure)),
+    };
+    conclude(context, loaded, &Verdict::Polled(failure), watch.map(|watch| (watch, traffic)), stretch, false).await
 }
 
 /// Asks which version handles conversations.
@@ -333,7 +336,7 @@ fn queue_for_limit<K: Reconcilable>(context: &KindContext<K>, loaded: &Loaded<K>
 }
 
 fn schedule_poll<K>(loaded: &mut Loaded<K>, status: &ManagedStatus) {
-    if !outcome::is_propagating(status) {
+    if !watch::is_propagating(status) {
         (loaded.entry.polls, loaded.entry.poll_due) = (0, None);
         return;
     }

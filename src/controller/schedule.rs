@@ -94,6 +94,16 @@ impl Entry {
         }
     }
 
+    /// Calls are about to be made. A refusal was about another spec, or other credentials, where one of them is new.
+    pub fn begin(&mut self, anew: bool, secret_version: &str) {
+        let other_credentials = self.secret_version.as_deref().is_some_and(|version| version != secret_version);
+        if anew || other_credentials {
+            self.refusal = None;
+        }
+        self.secret_version = Some(secret_version.to_owned());
+        self.waiting_since = None;
+    }
+
     /// When to look again, for whatever reason.
     pub fn next(&self) -> Instant {
         self.poll_due.map_or(self.due, |poll| poll.min(self.due))

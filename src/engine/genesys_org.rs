@@ -194,6 +194,7 @@ mod tests {
     fn custom(url: &str) -> GenesysOrgSpec {
         GenesysOrgSpec {
             endpoints: Some(Endpoints { login: url.into(), api: url.into(), ca_bundle: None }),
+            credentials: credentials(),
             ..Default::default()
         }
     }

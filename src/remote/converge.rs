@@ -198,6 +198,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         }
         let attempts: Vec<Attempt> = plan.steps.iter().map(|step| Attempt::new(step, self.ledger.now())).collect();
         if let Err(why) = self.intend(&plan, &attempts).await {
+            plan.steps.iter().for_each(|_| self.ledger.not_attempted());
             return Some(End::Halted(why));
         }
         let (mut over, mut again) = (None, false);

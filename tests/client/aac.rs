@@ -214,8 +214,13 @@ impl Ledger for Book {
         self.limited_until
     }
 
-    fn attempted(&self, why: Why) {
+    fn attempt(&self, why: Why) -> Result<(), Timestamp> {
         self.attempts.lock().unwrap().push(why);
+        Ok(())
+    }
+
+    fn not_attempted(&self) {
+        self.attempts.lock().unwrap().pop();
     }
 
     fn audit(&self, record: &AuditRecord) {

@@ -33,7 +33,7 @@ impl Server {
             document[name] = value;
         }
         let guard = Ok(Guard::EtagAndVersion { etag: etag.clone(), version });
-        Seen::Present(State { document, version: Some(version.to_string()), etag: Some(etag), guard })
+        Seen::Present(State { document, version: Some(version.to_string()), etag: Some(etag), lossy: false, guard })
     }
 }
 
