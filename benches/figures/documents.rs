@@ -42,7 +42,8 @@ pub fn live(n: usize) -> Value {
         "transcription": {"engine": "extended", "vendor": "genesys", "lowLatency": true}
     });
     document["owner"] = json!(format!("team-{}", n % 7));
-    let checklist = |item: usize| json!({"id": format!("item-{item}"), "text": "Confirm the caller's address", "mandatory": item.is_multiple_of(2)});
+    let checklist =
+        |item: usize| json!({"id": format!("item-{item}"), "text": "Confirm the caller's address", "mandatory": item < 9});
     document["checklists"] = (0..20).map(checklist).collect();
     // Room for what the first write adds.
     pad(&mut document, "notes", LIVE - DECLARED + 256);

@@ -14,6 +14,10 @@ use crate::watch::is_write;
 
 /// Objects that are simply equal to the remote.
 const PLAIN: usize = 20;
+/// The shortest interval that there is: every object has a drift check in the time that is watched.
+const INTERVAL: &str = "30s";
+/// How long is watched.
+const WATCHED: Duration = Duration::from_secs(36);
 
 /// Measures.
 pub fn measure(options: &Options) -> Vec<Row> {
@@ -49,7 +53,7 @@ fn quiet(stage: &mut Stage, situation: &str, act: impl FnOnce(&mut Stage)) -> Ve
     let mut watch = stage.watch();
     let before = stage.kubernetes_writes().len();
     act(stage);
-    std::thread::sleep(Duration::from_secs(8));
+    std::thread::sleep(WATCHED);
     let remote = watch.calls().into_iter().filter(|entry| is_write(entry)).count();
     let reads = watch.calls().len() - remote;
     let written: Vec<String> = stage.kubernetes_writes().into_iter().skip(before).collect();
@@ -80,9 +84,14 @@ fn arrange(stage: &Stage, quick: bool) -> Value {
         younger["metadata"]["name"] = json!("younger");
         objects.push(younger);
     }
+    for object in &mut objects {
+        object["spec"]["interval"] = json!(INTERVAL);
+    }
     let mut first = objects.clone();
     // What is to be restored must have been left before.
-    first[PLAIN] = full(PLAIN, 1);
+    if let Some(spec) = first[PLAIN]["spec"].as_object_mut() {
+        spec.remove("restoreVersion");
+    }
     stage.apply(&list(first));
     (0..=PLAIN).for_each(|n| stage.wait_ready(&id(n)));
     stage.wait_ready(&id(PLAIN + 1));
@@ -97,6 +106,7 @@ fn arrange(stage: &Stage, quick: bool) -> Value {
     if !quick {
         stage.wait("the younger claim is Stalled", 120, |stage| stage.kubectl(&stalled) == "True");
     }
-    stage.watch().settle(Duration::from_secs(3));
+    // Every state has been looked at again.
+    std::thread::sleep(WATCHED);
     objects
 }

@@ -19,12 +19,13 @@ fn numbers_equal(a: &Number, b: &Number) -> bool {
     a == b || normal_number(a) == normal_number(b)
 }
 
-/// Whole floats as integers, so that equal numbers print equally.
+/// Whole floats as integers, so that equal numbers print equally. A whole float within the range of an integer type is exactly
+/// that integer.
 fn normal_number(number: &Number) -> Number {
-    const LIMIT: f64 = 9_007_199_254_740_992.0;
+    const I64: f64 = 9_223_372_036_854_775_808.0;
     match number.as_f64() {
-        // Beyond 2^53 an integral float and an integer are told apart exactly by their own print.
-        Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() <= LIMIT => Number::from(float as i64),
+        Some(float) if number.is_f64() && float.fract() == 0.0 && (-I64..I64).contains(&float) => Number::from(float as i64),
+        Some(float) if number.is_f64() && float.fract() == 0.0 && (I64..2.0 * I64).contains(&float) => Number::from(float as u64),
         _ => number.clone(),
     }
 }
@@ -79,6 +80,9 @@ mod tests {
         assert!(!equal(&json!(1), &json!(1.000_000_1)));
         assert!(!equal(&json!("1"), &json!(1)));
         assert!(!equal(&json!(9_007_199_254_740_993_u64), &json!(9_007_199_254_740_992_u64)));
+        assert!(equal(&json!(1e18), &json!(1_000_000_000_000_000_000_u64)));
+        assert!(equal(&json!(1e19), &json!(10_000_000_000_000_000_000_u64)));
+        assert!(!equal(&json!(1e300), &json!(u64::MAX)));
         assert_eq!(short_digest(&json!(1.0)), short_digest(&json!(1)));
         assert_eq!(short_digest(&json!({"b": 1, "a": 0.0})), short_digest(&json!({"a": 0, "b": 1.0})));
     }

@@ -38,8 +38,12 @@ impl Memory {
 
     /// Takes over what an interrupted write created, once a read showed that it took effect.
     #[must_use]
-    pub fn having_created(mut self, paths: impl IntoIterator<Item = String>) -> Self {
-        self.created.extend(paths);
+    pub fn having_created(mut self, fields: impl IntoIterator<Item = AppliedField>) -> Self {
+        for field in fields {
+            self.created.insert(field.path.clone());
+            // Should it be declared no longer, it is known for ours.
+            self.applied.entry(field.path.clone()).or_insert(field);
+        }
         self
     }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::call::{Answer, Call, Gate};
 use super::client::Session;
-use super::document::Document;
+use super::document::{Document, DocumentError};
 use super::error::{Error, ErrorKind};
 use super::etag::Etag;
 use super::retry::RetryClass;
@@ -77,7 +77,14 @@ fn state(endpoint: &'static str, bad: ErrorKind, id: &str, answer: Answer) -> Re
         error.requests = answer.requests;
         error
     };
-    let document = Document::new(answer.body.clone()).map_err(|error| refused(&format!("the config is {error}")))?;
+    let document = Document::new(answer.body.clone()).map_err(|error| {
+        let mut refused = refused(&format!("the config is {error}"));
+        // A read tells nothing else the next time. What became of a write, a read has to tell.
+        if bad == ErrorKind::BadAnswer && matches!(error, DocumentError::Unsupported(_)) {
+            refused.kind = ErrorKind::Unsupported;
+        }
+        refused
+    })?;
     let fields = document.parse();
     match fields.get("id") {
         None | Some(Value::Null) => {}

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 /// Largest document in bytes (contract section 6).
@@ -21,9 +21,12 @@ pub struct Document {
 /// Why bytes are no [`Document`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {
-    /// Not JSON, nested too deep, or a number outside of f64. The text is a position and a cause, never content.
+    /// Not JSON. The text is a position and a cause, never content.
     #[error("not readable as JSON: {0}")]
     Unreadable(String),
+    /// JSON that no tree of ours holds: nested too deep, a number outside of f64, half a surrogate pair.
+    #[error("JSON that cannot be kept: {0}")]
+    Unsupported(String),
     /// JSON, but no object.
     #[error("not a JSON object")]
     NotAnObject,
@@ -45,6 +48,7 @@ impl Document {
         match serde_json::from_slice::<Value>(&bytes) {
             Ok(Value::Object(_)) => Ok(Document { bytes }),
             Ok(_) => Err(DocumentError::NotAnObject),
+            Err(error) if is_json(&bytes) => Err(DocumentError::Unsupported(cause(&error))),
             Err(error) => Err(DocumentError::Unreadable(cause(&error))),
         }
     }
@@ -88,6 +92,11 @@ impl fmt::Debug for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Document").field("bytes", &self.bytes.len()).finish()
     }
+}
+
+/// Whether the bytes are one JSON value, whatever its depth and numbers.
+fn is_json(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok() && serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
 }
 
 /// Category and position of a JSON error, without the content that its text may quote.
@@ -173,7 +182,10 @@ mod tests {
         let error = |text: &str| Document::new(text.as_bytes()).unwrap_err();
         assert_eq!(error("[1]"), DocumentError::NotAnObject);
         assert_eq!(error("null"), DocumentError::NotAnObject);
-        for text in ["", "{", "<html>", "{\"a\":1}x", "{\"a\":1e999}", "{\"a\":\"\\ud800\"}"] {
+        for text in ["{\"a\":1e999}", "{\"a\":\"\\ud800\"}"] {
+            assert!(matches!(error(text), DocumentError::Unsupported(_)), "{text}");
+        }
+        for text in ["", "{", "<html>", "{\"a\":1}x"] {
             assert!(matches!(error(text), DocumentError::Unreadable(_)), "{text}");
         }
         assert!(matches!(Document::new(&b"{\"a\":\"\xff\"}"[..]), Err(DocumentError::Unreadable(_))));
@@ -187,7 +199,7 @@ mod tests {
         assert!(document(&nested(127)).survives());
         for n in [128, 1_000_000] {
             let error = Document::new(nested(n).into_bytes());
-            assert!(matches!(error, Err(DocumentError::Unreadable(_))), "{n}");
+            assert!(matches!(error, Err(DocumentError::Unsupported(_))), "{n}");
         }
     }
 

@@ -53,6 +53,8 @@ pub enum ErrorKind {
     LostAnswer,
     /// An answer that this layer does not accept: redirect, not JSON, too large, another object.
     BadAnswer,
+    /// An object that this layer cannot keep as it is: a number beyond f64, more than 127 levels, a key twice.
+    Unsupported,
     /// The write's gate said no, before the request was sent.
     Halted,
     /// The call or the client cannot be built: no credentials, an id that is no path segment, a bad CA bundle.
@@ -74,6 +76,7 @@ impl ErrorKind {
             ErrorKind::Unavailable => "unavailable",
             ErrorKind::LostAnswer => "lost_answer",
             ErrorKind::BadAnswer => "bad_answer",
+            ErrorKind::Unsupported => "unsupported",
             ErrorKind::Halted => "halted",
             ErrorKind::Configuration => "configuration",
         }
@@ -99,6 +102,9 @@ impl ErrorKind {
                 "got an answer that cannot be used",
                 "check that the endpoint is a Genesys API; it is tried again at the next interval",
             ),
+            ErrorKind::Unsupported => {
+                ("shows an object that would change on the way back", "correct its numbers, names or depth in Genesys Cloud")
+            }
             ErrorKind::Halted => ("was not sent", "it is planned again"),
             ErrorKind::Configuration => ("cannot be made", "correct the configuration"),
         }
@@ -143,6 +149,7 @@ impl Error {
             | ErrorKind::Unauthorized
             | ErrorKind::Forbidden
             | ErrorKind::Rejected
+            | ErrorKind::Unsupported
             | ErrorKind::Configuration => true,
             ErrorKind::Conflict
             | ErrorKind::Throttled

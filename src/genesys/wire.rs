@@ -148,10 +148,10 @@ impl Reply {
         Timestamp::try_from(date).ok()
     }
 
-    /// The correlation id, cleaned.
-    pub(super) fn correlation_id(&self) -> Option<String> {
+    /// The correlation id, cleaned, and free of `secrets`.
+    pub(super) fn correlation_id(&self, secrets: &[&str]) -> Option<String> {
         let id = self.header(&CORRELATION_ID)?.trim();
-        (!id.is_empty()).then(|| text::clean(id, &[]))
+        (!id.is_empty()).then(|| text::clean(id, secrets))
     }
 
     fn header(&self, name: &HeaderName) -> Option<&str> {

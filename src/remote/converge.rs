@@ -12,7 +12,7 @@ use super::ledger::Ledger;
 use super::states::{Key, States};
 use super::{Remote, Sent};
 use crate::api::conditions::Reason;
-use crate::api::status::{HistoryEntry, Intent, ManagedStatus, RemoteState};
+use crate::api::status::{AppliedField, HistoryEntry, Intent, ManagedStatus, RemoteState};
 use crate::engine::gate::{self, Gate, GateInput, Refusal};
 use crate::engine::kind::{Blocked, Seen};
 use crate::engine::memory::Memory;
@@ -60,7 +60,7 @@ pub struct Convergence {
     /// The plan that ran, else the last one that was made.
     pub plan: Option<Plan>,
     /// `status.applied` from now on; unset where it stays.
-    pub applied: Option<Vec<crate::api::status::AppliedField>>,
+    pub applied: Option<Vec<AppliedField>>,
     /// The writes that took effect, oldest first.
     pub written: Vec<HistoryEntry>,
     /// Lost guards.
@@ -121,7 +121,7 @@ pub(super) struct Run<'a, K: Remote, L: Ledger> {
     /// Immediate retries that are left.
     pub(super) retries: u32,
     /// Fields that an interrupted write created.
-    pub(super) created: Vec<String>,
+    pub(super) created: Vec<AppliedField>,
     pub(super) out: Convergence,
 }
 
@@ -234,7 +234,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
     }
 
     async fn intend(&mut self, plan: &Plan, attempts: &[Attempt]) -> Result<(), String> {
-        let new = |a: &&crate::api::status::AppliedField| a.created;
+        let new = |a: &&AppliedField| a.created;
         let intent = Intent {
             digest: plan.digest(),
             time: Time(self.ledger.now()),

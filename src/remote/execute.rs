@@ -32,8 +32,11 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             ErrorKind::Halted => {
                 // A repeat was stopped: what became of the first try is looked up at the next start.
                 self.out.keep_intent = error.uncertain;
-                if !error.uncertain {
+                if error.requests == 0 {
                     self.ledger.not_attempted();
+                } else if !error.uncertain {
+                    // The requests before it were refused: an attempt like any other.
+                    self.audit(attempt, AuditStatus::Failed, correlation);
                 }
                 StepEnd::Over(End::Halted(error.detail.clone().unwrap_or_else(|| error.to_string())))
             }
@@ -44,7 +47,12 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
                 StepEnd::Over(End::Refused(plan.digest(), failure))
             }
             _ => {
-                self.audit(attempt, AuditStatus::Failed, correlation);
+                // What was never sent was not attempted.
+                if error.requests == 0 {
+                    self.ledger.not_attempted();
+                } else {
+                    self.audit(attempt, AuditStatus::Failed, correlation);
+                }
                 self.states.forget(&self.key(&step.target));
                 StepEnd::Over(End::Failed(failure))
             }
@@ -72,7 +80,12 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             return lost();
         }
         if let Err(failure) = self.observe(&step.target, None).await {
-            self.conflict(attempt, correlation);
+            if uncertain {
+                // It may have met its own write: the intent stays, and the next reconcile looks again.
+                self.out.keep_intent = true;
+            } else {
+                self.conflict(attempt, correlation);
+            }
             return StepEnd::Over(End::Failed(failure));
         }
         if uncertain && self.holds(step) {
@@ -80,7 +93,13 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             self.took_effect(step, attempt, plan, correlation);
             return StepEnd::Again;
         }
-        self.conflict(attempt, correlation);
+        if uncertain && self.live_version(step) > step.version.parse().ok() {
+            // Either it lost, or it took effect and somebody wrote on top of it.
+            self.out.conflicts += 1;
+            self.audit(attempt, AuditStatus::Unknown, correlation);
+        } else {
+            self.conflict(attempt, correlation);
+        }
         if self.is_unmoved(step) || self.retries == 0 {
             return lost();
         }
@@ -164,7 +183,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
 
     fn took_effect(&mut self, step: &Step, attempt: &Attempt, plan: &Plan, correlation: Option<String>) {
         self.out.written.push(history(step, plan, self.request.subject.generation, self.ledger.now()));
-        self.created.extend(plan.applied.iter().filter(|a| a.created).map(|a| a.path.clone()));
+        self.created.extend(plan.applied.iter().filter(|a| a.created).cloned());
         self.audit(attempt, AuditStatus::Applied, correlation);
     }
 
@@ -173,10 +192,19 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         self.audit(attempt, AuditStatus::Conflict, correlation);
     }
 
-    /// Whether the live state is the one that the step would have made.
+    /// Whether the live state holds what the step would have made, at its version or a later one.
     fn holds(&self, step: &Step) -> bool {
-        let version = matches!(self.observed.get(&step.target), Some(Seen::Present(state)) if state.version.as_deref() == Some(&step.version));
-        version && self.plan().is_ok_and(|plan| plan.steps.iter().all(|s| s.target != step.target))
+        let asked: Option<i64> = step.version.parse().ok();
+        asked.is_some()
+            && self.live_version(step) >= asked
+            && self.plan().is_ok_and(|plan| plan.steps.iter().all(|s| s.target != step.target))
+    }
+
+    fn live_version(&self, step: &Step) -> Option<i64> {
+        match self.observed.get(&step.target) {
+            Some(Seen::Present(state)) => state.version.as_deref()?.parse().ok(),
+            _ => None,
+        }
     }
 
     /// Whether the live state is still the one that the step was computed from.

@@ -43,7 +43,10 @@ impl Failure {
             ErrorKind::Conflict => (Reason::ConflictDetected, Retry::BackOff),
             ErrorKind::Throttled => (Reason::RateLimited, error.retry_after.map_or(Retry::BackOff, Retry::After)),
             ErrorKind::BadAnswer if redirected => (Reason::OrgUnavailable, Retry::Interval),
-            ErrorKind::Unavailable | ErrorKind::LostAnswer | ErrorKind::BadAnswer => (Reason::OrgUnavailable, Retry::BackOff),
+            ErrorKind::Unavailable | ErrorKind::LostAnswer | ErrorKind::BadAnswer => {
+                (Reason::OrgUnavailable, error.retry_after.map_or(Retry::BackOff, Retry::After))
+            }
+            ErrorKind::Unsupported => (Reason::RemoteRejected, Retry::Interval),
             ErrorKind::Halted => (Reason::Progressing, Retry::BackOff),
             ErrorKind::Configuration => (Reason::DependencyNotFound, Retry::BackOff),
         };

@@ -79,3 +79,13 @@ async fn every_attempt_counts_against_the_change_limit_and_no_other_call_does() 
     ids.dedup();
     assert_eq!(ids.len(), 2);
 }
+
+#[tokio::test]
+async fn a_write_that_never_left_does_not_count_against_the_change_limit() {
+    let stage = Stage::new().await;
+    let mut aac = Aac::new(json!({"name": "New"}));
+    aac.book.open_for = Some(0);
+    stage.converge(&mut aac).await;
+    assert!(aac.audits().is_empty());
+    assert_eq!(aac.book.attempts(), []);
+}

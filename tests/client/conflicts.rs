@@ -47,6 +47,17 @@ async fn a_conflict_with_one_s_own_content_is_done() {
 }
 
 #[tokio::test]
+async fn a_conflict_of_a_write_from_memory_with_one_s_own_content_costs_one_more_call() {
+    let stage = Stage::new().await;
+    let mut aac = Aac::new(json!({"enabled": false}));
+    stage.converge(&mut aac).await;
+    stage.foreign("name", json!("New"));
+    aac.declare(json!({"name": "New"}));
+    assert_eq!(stage.converge(&mut aac).await.end, End::Done);
+    assert_eq!(stage.calls().await[2..], ["C3 409", "C1 200"]);
+}
+
+#[tokio::test]
 async fn a_second_lost_guard_ends_the_round_and_the_next_one_reads_first() {
     let stage = Stage::new().await;
     stage.fault("C3", 2, FaultKind::ForeignEditBefore { patch: None });

@@ -46,6 +46,17 @@ async fn wrong_credentials_are_tried_once() {
 }
 
 #[tokio::test]
+async fn refused_credentials_give_the_same_message_each_time() {
+    let stage = Stage::new().await;
+    stage.world.rotate_secret(CLIENT, "another");
+    let mut aac = Aac::new(json!({"name": "New"}));
+    stage.converge(&mut aac).await;
+    let first = aac.status.clone();
+    stage.converge(&mut aac).await;
+    assert_eq!(first, aac.status, "the status is patched although no fact changed");
+}
+
+#[tokio::test]
 async fn many_callers_wait_for_one_token() {
     let stage = Stage::new().await;
     stage.world.set_latency(Duration::from_millis(40));
@@ -85,6 +96,27 @@ async fn a_token_that_is_revoked_between_read_and_write_is_renewed() {
     assert_eq!(stage.converge(&mut aac).await.end, End::Done);
     assert_eq!(stage.calls().await[2..], ["C3 401", "C3 200"]);
     assert_eq!((stage.count("T1").await, aac.audits()), (2, vec!["APPLIED", "APPLIED"]));
+}
+
+#[tokio::test]
+async fn a_write_that_could_not_be_sent_for_want_of_a_token_is_no_attempted_write() {
+    let stage = Stage::new().await;
+    let mut aac = Aac::new(json!({"name": "New"}));
+    stage.converge(&mut aac).await;
+    // The token goes and the secret is wrong: the call fails before anything is on the wire.
+    stage.world.revoke_tokens();
+    let _ = configs::get(&mut stage.session().await, ID).await;
+    stage.world.rotate_secret(CLIENT, "another");
+    stage.world.revoke_tokens();
+    let _ = configs::get(&mut stage.session().await, ID).await;
+    let before = stage.count("C3").await;
+    aac.declare(json!({"name": "Newer"}));
+    let convergence = stage.converge(&mut aac).await;
+    assert_eq!(failure(convergence.end).reason, Reason::AuthenticationFailed);
+    assert_eq!(stage.count("C3").await, before);
+    assert_eq!(aac.audits(), ["APPLIED"], "a record of a write that was never sent");
+    assert_eq!(aac.book.attempts().len(), 1, "it counts against the change limit");
+    assert!(!convergence.keep_intent);
 }
 
 #[tokio::test]

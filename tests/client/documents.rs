@@ -46,6 +46,18 @@ async fn a_document_that_would_change_on_the_way_back_is_not_written() {
 }
 
 #[tokio::test]
+async fn what_no_tree_of_ours_holds_is_refused_and_no_outage() {
+    for member in [r#""x":1e400"#, r#""x":{"y":[-1E+999]}"#, r#""x":"\ud800""#] {
+        let stage = Stage::new().await;
+        stage.world.set_raw_body(ID, Some(raw(member)));
+        let mut aac = Aac::new(json!({"name": "New"}));
+        let convergence = stage.converge(&mut aac).await;
+        assert_eq!(reason(&convergence), Reason::RemoteRejected, "{member}: {:?}", convergence.end);
+        assert_eq!(stage.calls().await, ["C1 200"], "{member}");
+    }
+}
+
+#[tokio::test]
 async fn a_version_that_is_none_is_no_guard() {
     for version in ["null", "\"7\"", "7.5", "-1", "2147483648", "{}"] {
         let stage = Stage::new().await;

@@ -96,6 +96,19 @@ async fn a_503_is_repeated_no_sooner_than_it_says() {
 }
 
 #[tokio::test]
+async fn a_503_with_a_long_wait_is_obeyed_by_the_next_reconcile_too() {
+    for call in ["C1", "C3"] {
+        let stage = Stage::new().await;
+        stage.fault(call, 1, FaultKind::retry_after(503, "120"));
+        let mut aac = Aac::new(json!({"name": "New"}));
+        let failure = failure(stage.converge(&mut aac).await.end);
+        assert_eq!(failure.reason, Reason::OrgUnavailable);
+        assert_eq!(stage.count(call).await, 1);
+        assert!(matches!(failure.retry, Retry::After(wait) if wait >= Duration::from_secs(120)), "{call}: {:?}", failure.retry);
+    }
+}
+
+#[tokio::test]
 async fn the_same_failure_gives_the_same_message() {
     let faults = [
         FaultKind::status(500),

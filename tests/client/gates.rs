@@ -25,6 +25,43 @@ async fn a_closed_gate_stops_the_write_before_it_is_sent() {
 }
 
 #[tokio::test]
+async fn a_gate_that_closes_behind_an_uncertain_try_keeps_the_intent() {
+    for fault in [FaultKind::ResetAfter, FaultKind::ResetBefore] {
+        let stage = Stage::new().await;
+        stage.fault("C3", 1, fault.clone());
+        let mut aac = Aac::new(json!({"name": "New", "made": 1}));
+        aac.book.open_for = Some(1);
+        let convergence = stage.converge(&mut aac).await;
+        assert!(matches!(convergence.end, End::Halted(_)), "{:?}", convergence.end);
+        assert_eq!(stage.calls().await, ["C1 200", "C3 0"]);
+        assert!(convergence.keep_intent && aac.audits().is_empty());
+        let intent = aac.status.intent.clone().expect("the intent stays in status until it is settled");
+        aac.book.open_for = None;
+        aac.restart();
+        assert_eq!(stage.converge(&mut aac).await.end, End::Done);
+        assert_eq!(aac.book.records()[0].audit_id, intent.steps[0].audit_id);
+        let expected = if fault == FaultKind::ResetAfter { vec!["APPLIED"] } else { vec!["FAILED", "APPLIED"] };
+        assert_eq!(aac.audits(), expected);
+        assert_eq!(stage.entries("C3").await.iter().filter(|e| e.applied).count(), 1);
+        assert_eq!(aac.created(), ["/made"]);
+    }
+}
+
+#[tokio::test]
+async fn a_gate_that_closes_behind_a_certain_refusal_leaves_the_record_of_that_try() {
+    let stage = Stage::new().await;
+    stage.fault("C3", 1, FaultKind::retry_after(429, "1"));
+    let mut aac = Aac::new(json!({"name": "New"}));
+    aac.book.open_for = Some(1);
+    let convergence = stage.converge(&mut aac).await;
+    assert!(matches!(convergence.end, End::Halted(_)), "{:?}", convergence.end);
+    assert_eq!(stage.calls().await, ["C1 200", "C3 429"]);
+    assert!(!convergence.keep_intent);
+    assert_eq!(aac.audits(), ["FAILED"], "one record for every attempted write");
+    assert_eq!(aac.book.attempts().len(), 1);
+}
+
+#[tokio::test]
 async fn a_gate_that_closes_between_a_lost_guard_and_its_retry_stops_the_retry() {
     let stage = Stage::new().await;
     stage.fault("C3", 1, FaultKind::ForeignEditBefore { patch: None });

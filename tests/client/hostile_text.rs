@@ -164,6 +164,34 @@ async fn echo(status: u16, token: bool) -> Scripted {
 }
 
 #[tokio::test]
+async fn a_remote_that_echoes_credentials_puts_them_nowhere() {
+    let log = Log::default();
+    let _listening = log.listen();
+    let cases = [400, 401, 403, 500].map(|status| (status, false));
+    for (status, token) in cases.into_iter().chain([400, 401, 403, 409, 500].map(|status| (status, true))) {
+        let server = echo(status, token).await;
+        let endpoints = Endpoints::custom(&server.url, &server.url, None).unwrap();
+        let (account, client) = client(&endpoints, quick());
+        let mut session = client.session(account.budget().ticket(Lane::Change).await);
+        let error = configs::get(&mut session, ID).await.unwrap_err();
+        let seen = server.seen();
+        let authorizations: Vec<&str> = seen.iter().map(|request| request.header("authorization")).collect();
+        assert!(
+            !seen.is_empty() && authorizations.iter().all(|a| if a.starts_with("Basic") { leaks(a) } else { a.contains(TOKEN) })
+        );
+        let failure = assist_operator::remote::failure::Failure::of(&error, "config/c1", true);
+        for text in
+            [error.to_string(), format!("{error:?}"), format!("{failure:?}"), format!("{client:?}"), format!("{session:?}")]
+        {
+            assert!(!leaks(&text) && !text.contains("t0ken-canary"), "{status} {token}: {text}");
+        }
+    }
+    let text = log.text();
+    let line = text.lines().find(|line| leaks(line) || line.contains("t0ken-canary"));
+    assert_eq!(line, None);
+}
+
+#[tokio::test]
 async fn the_most_talkative_log_holds_no_secret() {
     let log = Log::default();
     let _listening = log.listen();

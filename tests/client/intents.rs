@@ -115,6 +115,31 @@ async fn an_intent_is_settled_by_a_read_and_never_from_memory() {
 }
 
 #[tokio::test]
+async fn a_write_is_recognised_after_a_crash_although_the_spec_has_changed_since() {
+    let stage = Stage::new().await;
+    let mut aac = Aac::new(json!({"name": "New"}));
+    crashed(&stage, &mut aac, true).await;
+    aac.edit(|spec| spec["config"] = json!({"name": "Newer"}));
+    aac.restart();
+    assert_eq!(stage.converge(&mut aac).await.end, End::Done);
+    // The live content is, to the byte, what the interrupted write asked for.
+    assert_eq!(aac.audits(), ["APPLIED", "APPLIED"]);
+}
+
+#[tokio::test]
+async fn a_field_made_by_an_interrupted_write_goes_although_it_is_declared_no_longer_at_the_restart() {
+    let stage = Stage::new().await;
+    let mut aac = Aac::new(json!({"name": "New", "made": 1}));
+    crashed(&stage, &mut aac, true).await;
+    assert_eq!(stage.live("/made"), 1);
+    aac.edit(|spec| spec["config"] = json!({"name": "New"}));
+    aac.restart();
+    assert_eq!(stage.converge(&mut aac).await.end, End::Done);
+    assert_eq!(aac.audits()[0], "APPLIED");
+    assert_eq!(stage.world.config("c1").unwrap().get("made"), None);
+}
+
+#[tokio::test]
 async fn an_intent_of_a_config_that_is_gone_is_unknown() {
     let stage = Stage::new().await;
     let mut aac = Aac::new(json!({"name": "New"}));

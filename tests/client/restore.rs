@@ -119,3 +119,17 @@ async fn what_the_server_stamps_itself_is_neither_brought_back_nor_a_difference(
     assert_eq!(stage.converge(&mut aac).await.end, End::Done);
     assert_eq!((stage.count("C3").await, stage.live("/createdBy")), (1, json!("a")));
 }
+
+#[tokio::test]
+async fn a_snapshot_that_would_change_on_the_way_back_is_not_restored() {
+    for member in super::documents::FRAGILE {
+        let stage = Stage::new().await;
+        let body = String::from_utf8(super::documents::raw(member)).unwrap().replace("\"version\":7", "\"version\":6");
+        let body = Some(serde_json::Value::String(body));
+        stage.fault("C2", 9, FaultKind::Status { status: 200, retry_after: None, body, applied: false });
+        let mut aac = restoring(6);
+        let end = stage.converge(&mut aac).await.end;
+        assert_eq!(stage.count("C3").await, 0, "{member}: {end:?}");
+        assert!(matches!(&end, End::Blocked(b) if b.reason == Reason::RemoteRejected), "{member}: {end:?}");
+    }
+}

@@ -167,7 +167,9 @@ impl<W> Schedule<W> {
             Lane::Underway => (self.limit, now),
             Lane::Change => (self.limit, self.change.ready(self.burst(4))),
             Lane::First | Lane::Retry | Lane::Repair | Lane::Check | Lane::Propagation => {
-                (self.limit - reserve, self.paced.ready(self.burst(10)))
+                // A burst has an echo: as long a silence at the end of its minute, in which a new object would wait. A fiftieth
+                // of the limit is 1.2 s of it.
+                (self.limit - reserve, self.paced.ready(self.burst(50)))
             }
         };
         Some(self.room_at(cap, now)?.max(pace))

@@ -89,9 +89,9 @@ impl<'a> Run<'a> {
             self.client.account.unthrottled(sent_at);
         }
         if (200..300).contains(&reply.status) {
-            return self.accepted(reply);
+            return self.accepted(reply, token);
         }
-        let problem = Problem::parse(reply.status, reply.text(), reply.correlation_id(), &[token.expose()]);
+        let problem = Problem::parse(reply.status, reply.text(), reply.correlation_id(&[token.expose()]), &[token.expose()]);
         let outcome = Outcome::Status { status: reply.status, mismatch: problem.is_version_mismatch() };
         self.uncertain |= retry::is_ambiguous(self.call.class, outcome);
         let wait = reply.retry_after();
@@ -119,7 +119,7 @@ impl<'a> Run<'a> {
     }
 
     /// A 2xx: an answer if its body can be used.
-    fn accepted(&mut self, reply: Reply) -> Result<Next, Error> {
+    fn accepted(&mut self, reply: Reply, token: &Token) -> Result<Next, Error> {
         let class = self.call.class;
         let unusable = match &reply.body {
             // A read that ran out of time says nothing about the body. A write was accepted: there is nothing to repeat.
@@ -129,7 +129,7 @@ impl<'a> Run<'a> {
             Ok(_) => None,
         };
         if let Some((outcome, why)) = unusable.filter(|_| class.expects_json()) {
-            let problem = Problem::parse(reply.status, b"", reply.correlation_id(), &[]);
+            let problem = Problem::parse(reply.status, b"", reply.correlation_id(&[token.expose()]), &[]);
             self.uncertain |= retry::is_ambiguous(class, outcome);
             return self.settle(outcome, Some(problem), Some(why), None);
         }
@@ -137,7 +137,7 @@ impl<'a> Run<'a> {
             status: reply.status,
             etag: reply.headers.get(ETAG).map(|tag| tag.as_bytes().to_vec()),
             date: reply.date(),
-            correlation_id: reply.correlation_id(),
+            correlation_id: reply.correlation_id(&[token.expose()]),
             requests: self.requests,
             body: reply.body.unwrap_or_default(),
         }))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Request;
+use reqwest::header::AUTHORIZATION;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -58,6 +59,7 @@ async fn fetch(
     let mut requests = 0;
     loop {
         let request = request(account, wire, credentials)?;
+        let basic = basic(&request);
         let ticket = admit(account, &mut paid).await;
         let sent_at = Instant::now();
         let spent = ticket.spend();
@@ -75,7 +77,8 @@ async fn fetch(
         let retry_after = reply.retry_after();
         let secret = credentials.secret.expose_secret();
         let encoded = encoded(secret);
-        let problem = Problem::parse(reply.status, reply.text(), reply.correlation_id(), &[secret, &encoded]);
+        let secrets = [basic.as_str(), secret, &encoded];
+        let problem = Problem::parse(reply.status, reply.text(), reply.correlation_id(&secrets), &secrets);
         match judge(reply.status, reply.text(), &problem) {
             Verdict::Granted(token, lifetime) => {
                 account.unthrottled(sent_at);
@@ -136,6 +139,12 @@ fn request(account: &Account, wire: &Wire, credentials: &Credentials) -> Result<
         .form(&[("grant_type", "client_credentials")])
         .build()
         .map_err(|_| Error::new(T1, ErrorKind::Configuration).because("the token request cannot be built"))
+}
+
+/// The credentials as the header has them: a server that echoes its request shows them so.
+fn basic(request: &Request) -> String {
+    let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    header.and_then(|value| value.strip_prefix("Basic ")).unwrap_or_default().to_owned()
 }
 
 fn encoded(part: &str) -> String {
