@@ -101,6 +101,15 @@ pub enum Owned {
 }
 
 impl Owned {
+    /// What is waited for, where it is.
+    pub fn waits_for(&self) -> Option<Reason> {
+        match self {
+            Self::Dependency(reason, _) => Some(*reason),
+            Self::Duplicate(_) => Some(Reason::DuplicateOwner),
+            Self::Invalid(_) | Self::Suspended(..) => None,
+        }
+    }
+
     /// The verdict, with how long it has been so.
     pub fn verdict(&self, waited: Duration) -> Verdict<'_> {
         match self {

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::events::Events;
 use super::ledger::ClusterLedger;
-use super::load::{self, Due, Loaded, Owned, Preflight, preflight};
+use super::load::{self, Due, Loaded, Preflight, preflight};
 use super::metrics::{ByKind, ByReason, Metrics};
 use super::orgs::{Granted, Orgs};
 use super::outcome::{self, EventDraft, Facts, Outcome, Verdict, outcome};
@@ -110,12 +110,12 @@ async fn drive<K: Reconcilable>(context: &Arc<KindContext<K>>, key: &ObjectRef<G
             Some(Preflight::Idle(wait)) => return Action::requeue(wait),
             Some(Preflight::Verdict(loaded, verdict)) => {
                 let mut loaded = *loaded;
-                if !matches!(verdict, Owned::Dependency(..) | Owned::Duplicate(_)) {
-                    loaded.entry.waiting_since = None;
-                }
-                let since = loaded.entry.waiting_since.unwrap_or_else(|| waiting_since(context, &loaded));
-                loaded.entry.waiting_since = Some(since);
-                let verdict = verdict.verdict(since.elapsed());
+                let since = verdict.waits_for().map(|reason| match loaded.entry.waiting_since {
+                    Some((known, since)) if known == reason => (reason, since),
+                    _ => (reason, waiting_since(&loaded, reason)),
+                });
+                loaded.entry.waiting_since = since;
+                let verdict = verdict.verdict(since.map(|(_, since)| since.elapsed()).unwrap_or_default());
                 return conclude(context, loaded, &verdict, None, 1.0, false).await;
             }
             Some(Preflight::Call(loaded, desired, granted)) => (*loaded, desired, granted),
@@ -139,13 +139,11 @@ async fn drive<K: Reconcilable>(context: &Arc<KindContext<K>>, key: &ObjectRef<G
     }
 }
 
-/// Since when a dependency has been missing: as this process knows it, or, where it has just started, the status.
-fn waiting_since<K: Reconcilable>(context: &KindContext<K>, loaded: &Loaded<K>) -> Instant {
-    let ready = conditions::find(&loaded.status.conditions, conditions::READY);
-    let missing = [Reason::DependencyNotFound.as_str(), Reason::DuplicateOwner.as_str()];
-    let started = context.schedule.get(&loaded.uid).is_none();
-    let known = ready.filter(|r| started && missing.contains(&r.reason.as_str()));
-    let waited = known.and_then(|r| Duration::try_from(load::now().duration_since(r.last_transition_time.0)).ok());
+/// Since when an object waits for the same thing, where this process does not know: the status does, so that a restart
+/// changes nothing.
+fn waiting_since<K: Reconcilable>(loaded: &Loaded<K>, reason: Reason) -> Instant {
+    let ready = conditions::find(&loaded.status.conditions, conditions::READY).filter(|r| r.reason == reason.as_str());
+    let waited = ready.and_then(|r| Duration::try_from(load::now().duration_since(r.last_transition_time.0)).ok());
     let now = Instant::now();
     waited.and_then(|waited| now.checked_sub(waited)).unwrap_or(now)
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::outcome::Next;
+use crate::api::conditions::Reason;
 use crate::engine::gate::Refusal;
 
 /// First back-off; it doubles.
@@ -30,8 +31,8 @@ pub struct Entry {
     pub refusal: Option<Refusal>,
     /// Whether a lost guard may be retried at once: anew after a success, a change of spec or a request.
     pub immediate_retry: bool,
-    /// Since when a dependency is missing or an older owner there.
-    pub waiting_since: Option<Instant>,
+    /// What is waited for, and since when: a missing dependency, an older owner.
+    pub waiting_since: Option<(Reason, Instant)>,
     /// Polls for propagation so far, for the version they are about.
     pub polls: u32,
     /// When the next poll is due.

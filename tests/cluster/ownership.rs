@@ -39,4 +39,10 @@ fn the_younger_is_stalled_after_a_minute() {
         std::thread::sleep(std::time::Duration::from_millis(500));
     }
     assert!(began.elapsed().as_secs() >= 50, "too early: {:?}", began.elapsed());
+    // A restart is no new fact: it stays stalled, and nothing is written for it.
+    let before = stage.get("younger");
+    stage.kill_operator();
+    stage.start_operator();
+    stage.request_check("c1", "after-restart");
+    assert_eq!(stage.get("younger")["metadata"]["resourceVersion"], before["metadata"]["resourceVersion"]);
 }
