@@ -9,6 +9,9 @@ use std::sync::Arc;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+/// Deepest nesting that the parser takes.
+const MAX_DEPTH: usize = 127;
+
 /// Largest document in bytes (contract section 6).
 const MAX_BYTES: usize = 10 * 1024 * 1024;
 
@@ -21,10 +24,10 @@ pub struct Document {
 /// Why bytes are no [`Document`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {
-    /// Not JSON. The text is a position and a cause, never content.
+    /// Not JSON, or nested deeper than anything real. The text is a position and a cause, never content.
     #[error("not readable as JSON: {0}")]
     Unreadable(String),
-    /// JSON that no tree of ours holds: nested too deep, a number outside of f64, half a surrogate pair.
+    /// JSON that no tree of ours holds: a number outside of f64, half a surrogate pair.
     #[error("JSON that cannot be kept: {0}")]
     Unsupported(String),
     /// JSON, but no object.
@@ -48,7 +51,7 @@ impl Document {
         match serde_json::from_slice::<Value>(&bytes) {
             Ok(Value::Object(_)) => Ok(Document { bytes }),
             Ok(_) => Err(DocumentError::NotAnObject),
-            Err(error) if is_json(&bytes) => Err(DocumentError::Unsupported(cause(&error))),
+            Err(error) if is_json(&bytes) && !is_too_deep(&bytes) => Err(DocumentError::Unsupported(cause(&error))),
             Err(error) => Err(DocumentError::Unreadable(cause(&error))),
         }
     }
@@ -94,8 +97,27 @@ impl fmt::Debug for Document {
     }
 }
 
+/// Whether JSON is nested deeper than a tree of it may be: found without recursion.
+pub(super) fn is_too_deep(json: &[u8]) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => depth += 1,
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return true;
+        }
+    }
+    false
+}
+
 /// Whether the bytes are one JSON value, whatever its depth and numbers.
-fn is_json(bytes: &[u8]) -> bool {
+pub(super) fn is_json(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok() && serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
 }
 
@@ -197,9 +219,11 @@ mod tests {
     fn depth_is_an_error_and_no_overflow() {
         let nested = |n: usize| format!("{}1{}", "{\"a\":".repeat(n), "}".repeat(n));
         assert!(document(&nested(127)).survives());
+        assert!(!is_too_deep(nested(127).as_bytes()) && !is_too_deep(format!("[{:?}]", "[".repeat(500)).as_bytes()));
         for n in [128, 1_000_000] {
             let error = Document::new(nested(n).into_bytes());
-            assert!(matches!(error, Err(DocumentError::Unsupported(_))), "{n}");
+            assert!(matches!(error, Err(DocumentError::Unreadable(_))), "{n}");
+            assert!(is_too_deep(nested(n).as_bytes()));
         }
     }
 

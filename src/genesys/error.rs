@@ -53,7 +53,7 @@ pub enum ErrorKind {
     LostAnswer,
     /// An answer that this layer does not accept: redirect, not JSON, too large, another object.
     BadAnswer,
-    /// An object that this layer cannot keep as it is: a number beyond f64, more than 127 levels, a key twice.
+    /// An object that this layer cannot keep as it is: a number beyond f64, half a surrogate pair.
     Unsupported,
     /// The write's gate said no, before the request was sent.
     Halted,
@@ -103,7 +103,7 @@ impl ErrorKind {
                 "check that the endpoint is a Genesys API; it is tried again at the next interval",
             ),
             ErrorKind::Unsupported => {
-                ("shows an object that would change on the way back", "correct its numbers, names or depth in Genesys Cloud")
+                ("shows an object that would change on the way back", "correct its numbers or text in Genesys Cloud")
             }
             ErrorKind::Halted => ("was not sent", "it is planned again"),
             ErrorKind::Configuration => ("cannot be made", "correct the configuration"),

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use reqwest::Request;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG};
-use serde::de::IgnoredAny;
 use tokio::time::Instant;
 use url::Url;
 
 use super::super::budget::Ticket;
 use super::super::call::{Answer, Call};
+use super::super::document::{is_json, is_too_deep};
 use super::super::error::{Error, ErrorKind, Problem};
 use super::super::retry::{self, Decision, MAX_REQUESTS, Outcome};
 use super::super::timing::{doubled, jittered, jittered_up};
@@ -125,7 +125,7 @@ impl<'a> Run<'a> {
             // A read that ran out of time says nothing about the body. A write was accepted: there is nothing to repeat.
             Err(fault) if fault.kind == FaultKind::Timeout && !class.is_write() => Some((Outcome::Lost, fault.text.as_str())),
             Err(fault) => Some((Outcome::BadBody, fault.text.as_str())),
-            Ok(body) if !is_json(body) => Some((Outcome::BadBody, "the body is not JSON")),
+            Ok(body) if !is_json(body) || is_too_deep(body) => Some((Outcome::BadBody, "the body is not JSON")),
             Ok(_) => None,
         };
         if let Some((outcome, why)) = unusable.filter(|_| class.expects_json()) {
@@ -172,9 +172,4 @@ impl<'a> Run<'a> {
     fn error(&self, kind: ErrorKind) -> Error {
         Error::new(self.call.endpoint, kind)
     }
-}
-
-/// Whether `body` is one JSON value. Depth is no matter here: it is skipped without recursion.
-fn is_json(body: &[u8]) -> bool {
-    std::str::from_utf8(body).is_ok() && serde_json::from_slice::<IgnoredAny>(body).is_ok()
 }
