@@ -169,7 +169,11 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (happened, remedy) = self.kind.phrases();
+        let (happened, remedy) = match (self.kind, self.endpoint) {
+            // It has no guard to lose: the version exists, or the platform takes none at the moment.
+            (ErrorKind::Conflict, "P2") => ("was refused: it conflicts with what is there", "the versions are looked at first"),
+            (kind, _) => kind.phrases(),
+        };
         write!(f, "{} {happened}", self.endpoint)?;
         if let Some(detail) = &self.detail {
             write!(f, ": {detail}")?;

@@ -1,4 +1,4 @@
-//! The HTTP client layer: the guarded Genesys contract, sections 1, 2, 3 and 6, and nothing else.
+//! The HTTP client layer: the guarded Genesys contract, sections 1 to 4 and 6, and nothing else.
 //!
 //! In come calls (a method, path segments, a retry class, a gate); out go answers or typed errors. The layer knows nothing
 //! of Kubernetes, of the engine or of kinds. Every request of an [`Account`] passes its [`Budget`], its pause and its token,
@@ -15,6 +15,7 @@ pub mod error;
 pub mod etag;
 pub mod lane;
 pub mod observer;
+pub mod prompts;
 pub mod retry;
 pub mod timing;
 
