@@ -1,10 +1,11 @@
-//! The HTTP client layer: the guarded Genesys contract, sections 1 to 4 and 6, and nothing else.
+//! The HTTP client layer: the guarded Genesys contract, sections 1 to 4, 6 and 7, and nothing else.
 //!
 //! In come calls (a method, path segments, a retry class, a gate); out go answers or typed errors. The layer knows nothing
 //! of Kubernetes, of the engine or of kinds. Every request of an [`Account`] passes its [`Budget`], its pause and its token,
 //! and there is one [`Session::send`] for all of them.
 
 pub mod account;
+pub mod audit_sink;
 pub mod budget;
 pub mod client;
 pub mod configs;

@@ -65,24 +65,11 @@ impl FaultKind {
 }
 
 impl Wire {
-    /// Builds the HTTP client: no redirects, no proxy, no hidden repeats, https only except to loopback.
+    /// Builds the HTTP client: as [`builder`], https only except to loopback.
     pub(super) fn new(endpoints: &Endpoints, observer: Arc<dyn Observer>, timing: Timing) -> Result<Wire, Error> {
-        // Without a default provider the TLS client panics. Whoever was first wins, and all of them are ring.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let refused = |detail: &str| Error::new("setup", ErrorKind::Configuration).because(detail);
         let plain = is_loopback(&endpoints.login) || is_loopback(&endpoints.api);
-        let mut builder = reqwest::Client::builder()
-            .user_agent(USER_AGENT)
-            .redirect(reqwest::redirect::Policy::none())
-            // Its own repeats would pass neither the budget nor the gate.
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .referer(false)
-            // Below the idle time of common load balancers: a connection that they close under a write loses its answer.
-            .pool_idle_timeout(Duration::from_secs(30))
-            .https_only(!plain)
-            .connect_timeout(timing.connect)
-            .timeout(timing.total);
+        let mut builder = builder().https_only(!plain).connect_timeout(timing.connect).timeout(timing.total);
         if let Some(pem) = &endpoints.ca_bundle {
             let roots = Certificate::from_pem_bundle(pem.as_bytes()).map_err(|_| refused("the CA bundle is not valid PEM"))?;
             if roots.is_empty() {
@@ -129,6 +116,21 @@ impl Wire {
         }
         Ok(body.into())
     }
+}
+
+/// What every HTTP client of the operator has in common: no redirects, no proxy, no hidden repeats.
+pub(super) fn builder() -> reqwest::ClientBuilder {
+    // Without a default provider the TLS client panics. Whoever was first wins, and all of them are ring.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .user_agent(USER_AGENT)
+        .redirect(reqwest::redirect::Policy::none())
+        // Its own repeats would pass neither the budget nor the gate.
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .referer(false)
+        // Below the idle time of common load balancers: a connection that they close under a write loses its answer.
+        .pool_idle_timeout(Duration::from_secs(30))
 }
 
 impl Reply {
