@@ -1,6 +1,8 @@
 //! The steering surface under `/sandbox/`: what tests do through [`World`], over HTTP. It takes no credentials, so it answers loopback
 //! clients only, and its requests are not in the journal; the changes that they make are.
 
+mod prompts;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -46,6 +48,8 @@ pub(super) fn handle(world: &World, wire: &Wire, call: &Call) -> Reply {
         ("GET", ["configs"]) => Ok(Reply::json(json!(world.config_ids()))),
         (method, ["configs", id]) => config(world, call, method, id),
         (method, ["configs", id, part]) => config_part(world, call, method, id, part),
+        (method, ["prompts", rest @ ..]) => prompts::handle(world, call, method, rest),
+        (method, ["audit", part]) => audit(world, call, method, part),
         ("POST", ["conversations"]) => conversation(world, call),
         (method, ["faults"]) => faults(world, call, method),
         ("DELETE", ["faults", id]) => Ok(found(id.parse().is_ok_and(|id| world.faults().remove(id)))),
@@ -92,10 +96,14 @@ fn state(world: &World) -> Reply {
         .into_iter()
         .filter_map(|id| world.config(&id).map(|config| (id, json!({"version": config["version"], "etag": config["etag"]}))))
         .collect();
+    let live = |id: &str| world.live_prompt(id).map_or(Value::Null, |mut live| live["version"].take());
+    let prompts: BTreeMap<String, Value> = world.prompt_ids().into_iter().map(|id| (id.clone(), live(&id))).collect();
     let (entries, dropped) = world.journal_size();
     Reply::json(json!({
         "clients": world.client_scopes(),
         "configs": configs,
+        "prompts": prompts,
+        "auditRecords": world.audit_records().len(),
         "faults": world.faults().list().len(),
         "settings": world.settings(),
         "journal": {"entries": entries, "dropped": dropped},
@@ -210,6 +218,27 @@ fn faults(world: &World, call: &Call, method: &str) -> Result<Reply, Reply> {
         }
         _ => Err(not_allowed()),
     }
+}
+
+/// GET and DELETE records; PUT (`{"key": …}`) and DELETE key: what the signatures of records are checked with.
+fn audit(world: &World, call: &Call, method: &str, part: &str) -> Result<Reply, Reply> {
+    match (method, part) {
+        ("GET", "records") => return Ok(Reply::json(world.audit_report())),
+        ("DELETE", "records") => world.clear_audit_records(),
+        ("PUT", "key") => {
+            let AuditKey { key } = body(call)?;
+            world.set_audit_key(Some(&key));
+        }
+        ("DELETE", "key") => world.set_audit_key(None),
+        _ => return Err(not_found("The requested resource")),
+    }
+    Ok(done())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct AuditKey {
+    key: String,
 }
 
 #[derive(Deserialize)]

@@ -22,7 +22,7 @@ const SERVER_FIELDS: [&str; 4] = ["id", "version", "etag", "selfUri"];
 const READ_ONLY: [&str; 4] = ["dateCreated", "dateModified", "createdBy", "modifiedBy"];
 
 /// What is encoded in a path segment: all but the unreserved characters of RFC 3986.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+pub(super) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// One version of a config.
 #[derive(Debug)]
@@ -252,11 +252,13 @@ impl World {
 
     /// Journals a change that no client made.
     fn note(&self, state: &mut State, actor: Actor, method: &str, id: &str, effect: Effect) {
-        let mut entry = Entry::new(actor, method, &self_uri(id), "other", self.now_us());
+        let now_us = self.now_us();
+        let mut entry = Entry::new(actor, method, &self_uri(id), "other", now_us);
         let keep = state.settings.journal_bodies;
         entry.target = Some(id.to_owned());
         entry.applied = true;
         entry.change = Some(state.next_change());
+        entry.changed_us = Some(now_us);
         entry.result_version = effect.version;
         entry.result_etag = effect.etag;
         entry.before = effect.before.filter(|_| keep);

@@ -103,6 +103,7 @@ fn replace(world: &World, call: &Call) -> Reply {
     let reply = document(id, &config.live, settings, Effect::default());
     effect.shown = reply.effect.shown.clone();
     effect.change = Some(state.next_change());
+    effect.changed_us = Some(world.now_us());
     reply.effect(effect)
 }
 

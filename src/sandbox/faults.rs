@@ -10,7 +10,7 @@ use super::world::{State, World};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Fault {
-    /// Names of the calls in contract 1 (`T1`, `C3`); empty: every call, T1 included.
+    /// Names of the calls in contract 1 (`T1`, `C3`); empty: every call, T1 and A1 included.
     #[serde(default)]
     pub calls: Vec<String>,
     /// Only for the object with this remote id.
@@ -74,6 +74,12 @@ pub enum FaultKind {
     ResetBefore,
     /// The call is applied, then the connection is reset: not one byte is answered.
     ResetAfter,
+    /// A write is lost on its way out and takes effect later: the connection is reset at once, not one byte is answered, and the call is
+    /// handled only then. Its journal entry comes with the commit.
+    CommitLate {
+        /// Milliseconds between reset and commit.
+        after_ms: u64,
+    },
     /// Time passes; longer than the client's patience, this is a timeout.
     Delay {
         /// Milliseconds before the call is handled.
@@ -117,11 +123,12 @@ pub enum FaultKind {
     SilentDrop,
     /// Applied; the answer holds another object.
     WrongDocument,
-    /// C1 answers the version before the live one: a replica that lags behind.
+    /// C1 answers the version before the live one, P1 all versions but the live one: a replica that lags behind.
     StaleRead,
-    /// Just before a write is handled, a foreign writer edits the object: the write loses its guard.
+    /// Just before a write is handled, a foreign writer edits the object: a write with a guard loses it. A prompt template gets a version,
+    /// the next patch number where the patch names none.
     ForeignEditBefore {
-        /// A JSON merge patch; none: the member `foreignNote` changes.
+        /// A JSON merge patch; none: the member `foreignNote` changes (of a prompt: of its metadata).
         #[serde(default)]
         patch: Option<Value>,
     },
@@ -150,6 +157,7 @@ impl FaultKind {
             Self::Status { .. } => "status",
             Self::ResetBefore => "resetBefore",
             Self::ResetAfter => "resetAfter",
+            Self::CommitLate { .. } => "commitLate",
             Self::Delay { .. } => "delay",
             Self::TruncatedBody => "truncatedBody",
             Self::EmptyBody => "emptyBody",
@@ -180,9 +188,9 @@ impl FaultKind {
     fn fits(&self, call: &Call) -> bool {
         let Some(route) = call.route else { return false };
         match self {
-            Self::SilentDrop | Self::ForeignEditBefore { .. } => route.write,
-            Self::WrongDocument => matches!(route.call, "C1" | "C2" | "C3"),
-            Self::StaleRead => route.call == "C1",
+            Self::SilentDrop | Self::ForeignEditBefore { .. } | Self::CommitLate { .. } => route.write,
+            Self::WrongDocument => matches!(route.call, "C1" | "C2" | "C3" | "P2"),
+            Self::StaleRead => matches!(route.call, "C1" | "P1"),
             Self::TokenThrottle => route.call == "T1",
             Self::Unauthorized => route.scopes.is_some(),
             Self::Status { .. }

@@ -30,6 +30,7 @@ pub(super) async fn before(world: &World, call: &mut Call, fault: &FaultKind) ->
         FaultKind::StaleRead => call.stale_read = true,
         FaultKind::Status { applied: true, .. }
         | FaultKind::ResetAfter
+        | FaultKind::CommitLate { .. }
         | FaultKind::TruncatedBody
         | FaultKind::EmptyBody
         | FaultKind::Html { .. }
@@ -61,6 +62,7 @@ pub(super) async fn after(world: &World, call: &Call, fault: &FaultKind, reply: 
         FaultKind::WrongDocument => wrong_document(reply),
         FaultKind::Status { applied: false, .. }
         | FaultKind::ResetBefore
+        | FaultKind::CommitLate { .. }
         | FaultKind::Redirect { .. }
         | FaultKind::SilentDrop
         | FaultKind::StaleRead
@@ -124,6 +126,11 @@ fn code(status: u16) -> &'static str {
 /// Someone else edits the object that the call is about to write.
 fn foreign_edit(world: &World, call: &Call, patch: Option<&Value>) {
     let Some(id) = call.target() else { return };
+    if call.name() == "P2" {
+        let note = || json!({"metadata": {"foreignNote": "promoted by somebody else"}});
+        world.promote_patched(id, &patch.cloned().unwrap_or_else(note));
+        return;
+    }
     world.edit_config(id, |document| match patch {
         Some(patch) => merge_patch(document, patch),
         None => document["foreignNote"] = format!("edited at version {}", document["version"]).into(),
@@ -132,7 +139,13 @@ fn foreign_edit(world: &World, call: &Call, patch: Option<&Value>) {
 
 /// Another object in place of the one that was asked for.
 fn wrong_document(mut reply: Reply) -> Reply {
-    if let Body::Json(document) = &mut reply.body {
+    if let Body::Json(document) = &mut reply.body
+        && let Some(template) = document["templateId"].as_str()
+    {
+        let template = format!("other-{template}");
+        *document = json!({"templateId": template, "version": document["version"], "content": "Another prompt", "variables": {}});
+        reply = reply.untold();
+    } else if let Body::Json(document) = &mut reply.body {
         let header = reply.headers.iter().find(|(name, _)| *name == "ETag").map(|(_, tag)| tag.as_str());
         let id = format!("other-{}", document["id"].as_str().unwrap_or_default());
         *document = json!({"id": id, "version": document["version"], "etag": document["etag"], "name": "Another config"});

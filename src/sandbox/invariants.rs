@@ -1,5 +1,7 @@
 //! The checker: pure rules over a journal (`reliability.md` 3.4, I1, I3, I8 and I10). It believes the server's own record, never a client.
 
+mod prompts;
+
 use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +17,7 @@ const LONGEST_PAUSE_US: u64 = 900_000_000;
 /// What a journal is measured against.
 #[derive(Debug, Clone)]
 pub struct Expectations {
-    /// API calls (all but T1) that each client may make in any 60 s; none: not checked.
+    /// API calls (all but T1 and A1) that each client may make in any 60 s; none: not checked.
     pub calls_per_minute: Option<usize>,
     /// By config id, every document that was declared at some time: a member that none of them declares must survive each write of a client.
     /// Configs that are not named are not checked (a rollback replaces everything).
@@ -50,6 +52,14 @@ pub enum Rule {
     RetryAfterIgnored,
     /// Two token requests of one client at the same time.
     ParallelTokenRequests,
+    /// An accepted P2 without a look: a P1 page 1 of the same client that began after the template last changed and was answered before the P2
+    /// came. It is broken also where somebody else promoted between look and P2, which no client can rule out.
+    UnseenPromotion,
+    /// An accepted P2 of what the client's own last accepted P2 had made live, and still was: a second number for the same content.
+    DuplicateVersion,
+    /// A P2 after one whose end does not tell what became of it (409, 408, 5xx, no answer, a 2xx that does not show the version), without a
+    /// P1 page 1 in between.
+    BlindRepost,
 }
 
 /// A broken rule, with its evidence.
@@ -87,6 +97,7 @@ pub fn check_with(entries: &[Entry], expected: &Expectations) -> Vec<Violation> 
     violations.extend(over_budget(&requests, expected));
     violations.extend(ignored_pauses(&requests, expected));
     violations.extend(parallel_tokens(&requests));
+    violations.extend(prompts::check(entries, expected));
     violations.sort_by(|a, b| (a.rule, a.entries.last()).cmp(&(b.rule, b.entries.last())));
     violations
 }
@@ -152,13 +163,14 @@ fn lineage(entries: &[Entry]) -> Vec<Violation> {
     changes.sort_by_key(|entry| entry.change);
     let mut violations = Vec::new();
     let mut consumed: HashMap<(&str, &str), u64> = HashMap::new();
-    let mut last: HashMap<&str, &Entry> = HashMap::new();
+    // A config and a prompt template may have the same id.
+    let mut last: HashMap<(bool, &str), &Entry> = HashMap::new();
     for entry in changes {
         let Some(target) = entry.target.as_deref() else { continue };
         if entry.actor == Actor::Admin {
             // The object begins anew.
             consumed.retain(|(other, _), _| *other != target);
-            last.insert(target, entry);
+            last.insert((prompts::is_about(entry), target), entry);
             continue;
         }
         if entry.actor == Actor::Client
@@ -168,11 +180,12 @@ fn lineage(entries: &[Entry]) -> Vec<Violation> {
             let message = format!("guard {guard} of {target} was accepted twice");
             violations.push(Violation::new(Rule::GuardReused, &[first, entry.seq], message));
         }
-        if let Some(previous) = last.insert(target, entry)
+        if let Some(previous) = last.insert((prompts::is_about(entry), target), entry)
             && let (Some(after), Some(before)) = (&previous.after, &entry.before)
             && after != before
         {
-            let message = format!("{target} changed unseen before version {:?} was written", entry.result_version);
+            let version = entry.promoted.clone().or_else(|| entry.result_version.map(|version| version.to_string()));
+            let message = format!("{target} changed unseen before version {version:?} was written");
             violations.push(Violation::new(Rule::LostUpdate, &[previous.seq, entry.seq], message));
         }
     }
@@ -261,10 +274,10 @@ fn resent(requests: &[&Entry]) -> Vec<Violation> {
     violations
 }
 
-/// The requests of each client, by arrival.
+/// The calls of each client to the platform, by arrival. A1 goes elsewhere.
 fn by_client<'a>(requests: &[&'a Entry]) -> BTreeMap<&'a str, Vec<&'a Entry>> {
     let mut clients: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
-    for entry in requests.iter().copied() {
+    for entry in requests.iter().copied().filter(|entry| entry.call != "A1") {
         if let Some(client) = entry.client.as_deref() {
             clients.entry(client).or_default().push(entry);
         }

@@ -121,15 +121,20 @@ pub struct Entry {
     pub applied: bool,
     /// Position in the order of all changes of state, where one happened.
     pub change: Option<u64>,
+    /// When the change took effect, in microseconds since the server's start: between arrival and answer, or after both where a fault made
+    /// the commit late.
+    pub changed_us: Option<u64>,
     /// The version after an applied write.
     pub result_version: Option<i64>,
     /// The tag after an applied write, strong and quoted whatever the style on the wire.
     pub result_etag: Option<String>,
-    /// Content before an applied write, without `id`, `version`, `etag` and `selfUri`.
+    /// The prompt version that became the live one.
+    pub promoted: Option<String>,
+    /// Content before an applied write, without `id`, `version`, `etag` and `selfUri`; of a prompt the live version, as P1 shows it.
     pub before: Option<Document>,
-    /// Content after an applied write.
+    /// Content after an applied write; of a prompt the live version.
     pub after: Option<Document>,
-    /// The state that the answer told, where it told one.
+    /// The state that the answer told, where it told one: of P1 only the first page does, as the digest of its list of versions.
     pub shown: Option<Shown>,
     /// Name of the fault that fired.
     pub fault: Option<String>,
@@ -166,8 +171,10 @@ impl Entry {
             hung_up_us: None,
             applied: false,
             change: None,
+            changed_us: None,
             result_version: None,
             result_etag: None,
+            promoted: None,
             before: None,
             after: None,
             shown: None,
@@ -191,7 +198,7 @@ pub fn digest(value: &Value) -> String {
 }
 
 /// Lower-case hex.
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|nibble| char::from(DIGITS[usize::from(nibble)])).collect()
 }

@@ -1,11 +1,13 @@
 //! The embedded Genesys: a real HTTP(S) server that holds the guarded contract (guards, versions, scopes, limits), with faults on demand and
 //! a journal of every request. The tests, the demo and the bench run against it, and `assist-operator sandbox` serves it.
 //!
-//! One call family is one file with a route table: `auth.rs` T1, `configs.rs` C1 to C3, `conversations.rs` C4. A new kind adds its file, a line in
+//! One call family is one file with a route table: `auth.rs` T1, `configs.rs` C1 to C3, `conversations.rs` C4, `prompts.rs` P1 and
+//! P2, `audit_sink.rs` A1. A new kind adds its file, a line in
 //! `routes.rs` and its part of the state in `world.rs`. What a request meets on its way is in `server.rs`; the steering
 //! surface over HTTP is `admin.rs`, the checker of the journal `invariants.rs`.
 
 mod admin;
+mod audit_sink;
 mod auth;
 mod config_store;
 mod configs;
@@ -18,6 +20,9 @@ mod invariants;
 mod journal;
 mod limits;
 mod normaliser;
+mod prompt_rules;
+mod prompt_store;
+mod prompts;
 mod reply;
 mod routes;
 mod seed;
@@ -40,6 +45,7 @@ use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use rustls::ServerConfig;
 use tokio::task::JoinHandle;
 
+pub use audit_sink::AuditRecord;
 pub use faults::{Fault, FaultKind, Faults, Times};
 pub use invariants::{Expectations, Rule, Violation, check, check_with};
 pub use journal::{Actor, Document, Entry, Shown, digest};

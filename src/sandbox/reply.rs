@@ -86,8 +86,12 @@ pub(super) struct Effect {
     pub(super) applied: bool,
     /// Position in the order of all changes of state.
     pub(super) change: Option<u64>,
+    /// When the change took effect, in microseconds since the start.
+    pub(super) changed_us: Option<u64>,
     pub(super) version: Option<i64>,
     pub(super) etag: Option<String>,
+    /// The prompt version that became the live one.
+    pub(super) promoted: Option<String>,
     pub(super) before: Option<Document>,
     pub(super) after: Option<Document>,
     /// The state that the answer tells the client.

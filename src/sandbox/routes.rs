@@ -4,7 +4,7 @@ use percent_encoding::percent_decode_str;
 
 use super::reply::{Call, Reply};
 use super::world::World;
-use super::{auth, configs, conversations};
+use super::{audit_sink, auth, configs, conversations, prompts};
 
 /// One call of the contract.
 pub(super) struct Route {
@@ -21,7 +21,7 @@ pub(super) struct Route {
 }
 
 /// Every route, by family.
-const FAMILIES: &[&[Route]] = &[auth::ROUTES, configs::ROUTES, conversations::ROUTES];
+const FAMILIES: &[&[Route]] = &[auth::ROUTES, configs::ROUTES, conversations::ROUTES, prompts::ROUTES, audit_sink::ROUTES];
 
 /// What a method and a path lead to.
 pub(super) enum Found {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::Error;
 use super::config_store::MAX_VERSION;
 use super::faults::Fault;
+use super::prompt_store;
 use super::settings::Settings;
 use super::world::World;
 
@@ -53,9 +54,19 @@ pub struct Seed {
     /// By config id: the top-level keys that a PUT may have besides `version`; a config that is not named takes any.
     #[serde(default)]
     pub allowed_keys: BTreeMap<String, BTreeSet<String>>,
+    /// By template id: the versions of a prompt template in the shape of P1's entities, newest last; each may leave out all but `version`
+    /// and `content`. An empty list is a template without a version.
+    #[serde(default)]
+    pub prompts: BTreeMap<String, Vec<Value>>,
+    /// Templates whose rollback flag is on.
+    #[serde(default)]
+    pub rollback_flags: BTreeSet<String>,
     /// Conversations for C4.
     #[serde(default)]
     pub conversations: Vec<ConversationSeed>,
+    /// The key that the signatures of audit records are checked with; unset: they are not checked.
+    #[serde(default)]
+    pub audit_key: Option<String>,
     /// How the server behaves.
     #[serde(default)]
     pub settings: Settings,
@@ -65,7 +76,8 @@ pub struct Seed {
 }
 
 impl Default for Seed {
-    /// Client `demo-client` with secret `demo-secret` and all scopes, and the config `retail-assist` at version 7, with version 6 as its past.
+    /// Client `demo-client` with secret `demo-secret` and all scopes; the config `retail-assist` at version 7, with version 6 as its past; the
+    /// prompt template `loyalty-save` at version 1.0.0.
     fn default() -> Self {
         let client = ClientSeed { id: "demo-client".to_owned(), secret: "demo-secret".to_owned(), scopes: None };
         let live = retail_assist();
@@ -77,6 +89,7 @@ impl Default for Seed {
             clients: vec![client],
             configs: vec![live],
             history: BTreeMap::from([("retail-assist".to_owned(), vec![past])]),
+            prompts: BTreeMap::from([("loyalty-save".to_owned(), vec![loyalty_save()])]),
             ..Self::empty()
         }
     }
@@ -90,6 +103,9 @@ impl Seed {
             configs: Vec::new(),
             history: BTreeMap::new(),
             allowed_keys: BTreeMap::new(),
+            prompts: BTreeMap::new(),
+            rollback_flags: BTreeSet::new(),
+            audit_key: None,
             conversations: Vec::new(),
             settings: Settings::default(),
             faults: Vec::new(),
@@ -122,7 +138,8 @@ impl Seed {
         if !findings.is_empty() {
             return Err(Error::Seed(findings));
         }
-        let Self { clients, configs, history, allowed_keys, conversations, settings, faults } = self;
+        let Self { clients, configs, history, allowed_keys, prompts, rollback_flags, audit_key, conversations, settings, faults } =
+            self;
         world.set(|current| *current = settings);
         for ClientSeed { id, secret, scopes } in clients {
             let scopes = scopes.unwrap_or_else(|| World::all_scopes().into_iter().map(str::to_owned).collect());
@@ -140,6 +157,11 @@ impl Seed {
         for (id, keys) in allowed_keys {
             world.set_allowed_keys(&id, Some(&keys.iter().map(String::as_str).collect::<Vec<_>>()));
         }
+        prompts.iter().for_each(|(id, versions)| world.put_prompt(id, versions));
+        for id in rollback_flags {
+            world.set_rollback_flag(&id, true);
+        }
+        world.set_audit_key(audit_key.as_deref());
         for ConversationSeed { config_id, version, start_time } in conversations {
             world.add_conversation(&config_id, version, start_time);
         }
@@ -188,6 +210,13 @@ impl Seed {
         for id in self.allowed_keys.keys().filter(|id| !live.contains_key(id.as_str())) {
             findings.push(format!("allowedKeys of {id:?}: there is no such config"));
         }
+        findings.extend(self.prompts.iter().flat_map(|(id, versions)| prompt_store::findings(id, versions)));
+        for id in self.rollback_flags.iter().filter(|id| !self.prompts.contains_key(*id)) {
+            findings.push(format!("rollbackFlags: there is no prompt {id:?}"));
+        }
+        if self.audit_key.as_deref() == Some("") {
+            findings.push("auditKey must not be empty".to_owned());
+        }
         findings
     }
 }
@@ -202,6 +231,17 @@ fn version_of(document: &Value, unset: i64) -> Option<i64> {
         None => Some(unset),
         Some(version) => version.as_i64().filter(|version| (0..=MAX_VERSION).contains(version)),
     }
+}
+
+/// The prompt of the default seed, to which the config's loyalty rule points.
+fn loyalty_save() -> Value {
+    json!({
+        "version": "1.0.0",
+        "content": "The customer {{customer_name}} wants to cancel. Suggest one reply that offers {{offer}}, in at most three sentences.",
+        "variables": {"customer_name": "string", "offer": "a free month"},
+        "metadata": {"author": "retail", "purpose": "retention"},
+        "dateCreated": "2026-05-02T07:45:00Z"
+    })
 }
 
 /// The config of the default seed.
@@ -265,6 +305,13 @@ configs:
 - {id: cfg-1, version: 3, name: One, flag: yes}
 history: {cfg-1: [{version: 2, name: Older}]}
 allowedKeys: {cfg-1: [name]}
+prompts:
+  greeting:
+  - {version: 1.0.0, content: 'Hi {{name}}', variables: {name: string}}
+  - {version: 1.0.1-rc.1, content: Hi}
+  empty: []
+rollbackFlags: [empty]
+auditKey: k
 conversations: [{configId: cfg-1, version: 3, startTime: 2026-01-02T03:04:05Z}]
 settings: {rateLimit: 60, etagStyle: weak, normaliser: [{rule: upperCase, path: /name}]}
 faults:
@@ -277,6 +324,7 @@ faults:
         assert_eq!(seed.configs[0]["flag"], "yes");
         assert_eq!(seed.settings.rate_limit, Some(60));
         assert_eq!(seed.faults.len(), 3);
+        assert_eq!((seed.prompts["greeting"].len(), seed.prompts["greeting"][0]["version"].as_str()), (2, Some("1.0.0")));
         let text = serde_json::to_string(&seed).unwrap();
         assert_eq!(Seed::parse(&text).unwrap(), seed);
     }
@@ -286,6 +334,14 @@ faults:
         let error =
             Seed::parse("configs: [{id: a}, {id: a, version: 0.5}, {name: b}]\nhistory: {c: []}").unwrap_err().to_string();
         assert_eq!(error.lines().count(), 4, "{error}");
+        let prompts = "
+prompts:
+  a: [{version: 1.0, content: x}, {version: 1.0.0}, {version: 1.0.1, content: x}, {version: 1.0.1, content: x}]
+  b: [{version: 1.0.0, content: x, variables: {v: {}}}, {version: 1.0.1, content: x, live: true}, 3]
+rollbackFlags: [c]
+auditKey: ''";
+        let error = Seed::parse(prompts).unwrap_err().to_string();
+        assert_eq!(error.lines().count(), 9, "{error}");
         assert!(Seed::parse("settings: {ratelimit: 3}").unwrap_err().to_string().contains("ratelimit"));
         assert!(Seed::parse("{\"clients\": 3}").unwrap_err().to_string().contains("clients"));
     }

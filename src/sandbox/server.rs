@@ -17,10 +17,10 @@ use uuid::Uuid;
 use super::error_body::{error, not_found};
 use super::faults::{self, FaultKind};
 use super::journal::{Actor, Entry, digest};
-use super::reply::{Body, Call, Delivery, Reply};
-use super::routes::{self, Found};
+use super::reply::{Body, Call, Delivery, Effect, Reply};
+use super::routes::{self, Found, Route};
 use super::wire::Wire;
-use super::world::{World, wall_clock};
+use super::world::{Arrival, World, wall_clock};
 use super::{admin, auth, injection};
 
 /// The whole server as one handler: the route tables of the contract are this crate's own.
@@ -58,7 +58,7 @@ async fn exchange(world: World, wire: Wire, request: Request, gone_us: Arc<Atomi
     let arrived = (world.now_us(), crate::clock::precise());
     let (parts, body) = request.into_parts();
     let is_admin = admin::owns(parts.uri.path());
-    let _arrival = (!is_admin).then(|| world.arrival());
+    let arrival = (!is_admin).then(|| world.arrival());
     let body = read_body(body, world.settings().body_limit_bytes).await;
     let mut call = Call {
         route: None,
@@ -94,8 +94,21 @@ async fn exchange(world: World, wire: Wire, request: Request, gone_us: Arc<Atomi
     };
     let correlation_id = correlation_id();
     let entry = entry(&world, &call, &reply, arrived, fault.as_ref(), gone_us.load(Ordering::SeqCst), &correlation_id);
-    world.record(entry);
+    if let Some(FaultKind::CommitLate { after_ms }) = fault {
+        tokio::spawn(commit_late(world.clone(), call, entry, Duration::from_millis(after_ms), arrival));
+    } else {
+        world.record(entry);
+    }
     respond(&world, &wire, reply, &correlation_id)
+}
+
+/// Handles a write whose answer was lost before; it counts as under way until then.
+async fn commit_late(world: World, call: Call, mut entry: Entry, wait: Duration, _arrival: Option<Arrival>) {
+    tokio::time::sleep(wait).await;
+    let Some(route) = call.route else { return };
+    let effect = (route.handle)(&world, &call).effect;
+    took_effect(&mut entry, &effect, world.settings().journal_bodies);
+    world.record(entry);
 }
 
 fn correlation_id() -> String {
@@ -113,6 +126,10 @@ async fn answer(world: &World, call: &mut Call, found: &Found) -> (Reply, Option
     };
     let reply = match (instead, &fault) {
         (Some(reply), _) => reply,
+        (None, Some(FaultKind::CommitLate { .. })) => match admit(world, call, found) {
+            Ok(_) => Reply::reset(),
+            Err(refusal) => return (refusal, None),
+        },
         (None, Some(fault)) => {
             let reply = handle(world, call, found);
             injection::after(world, call, fault, reply).await
@@ -130,12 +147,20 @@ async fn pause(time: Duration) {
     }
 }
 
-/// Authentication, limit, scopes, handler.
+/// Admission, handler.
 fn handle(world: &World, call: &mut Call, found: &Found) -> Reply {
+    match admit(world, call, found) {
+        Ok(route) => (route.handle)(world, call),
+        Err(refusal) => refusal,
+    }
+}
+
+/// Authentication, limit, scopes.
+fn admit(world: &World, call: &mut Call, found: &Found) -> Result<&'static Route, Reply> {
     let route = match found {
         Found::Route(route, _) => *route,
-        Found::OtherMethod => return error(405, "method.not.allowed", "The method is not allowed here"),
-        Found::Nothing => return not_found("The requested resource"),
+        Found::OtherMethod => return Err(error(405, "method.not.allowed", "The method is not allowed here")),
+        Found::Nothing => return Err(not_found("The requested resource")),
     };
     if let Some(scopes) = route.scopes {
         let now_us = world.now_us();
@@ -144,16 +169,12 @@ fn handle(world: &World, call: &mut Call, found: &Found) -> Reply {
         // A call with bad credentials counts for nobody; every other one counts, also one that is refused for its scopes.
         if !matches!(&authorized, Err(refusal) if refusal.status == 401)
             && let Some(client) = call.client.clone()
-            && let Err(refusal) = auth::admit(&mut state, &client, now_us)
         {
-            return refusal;
+            auth::admit(&mut state, &client, now_us)?;
         }
-        match authorized {
-            Ok(dropped) => call.drop_write |= dropped,
-            Err(refusal) => return refusal,
-        }
+        call.drop_write |= authorized?;
     }
-    (route.handle)(world, call)
+    Ok(route)
 }
 
 /// The body, or a refusal: 413 above `limit` bytes, 400 where the client broke off.
@@ -212,18 +233,24 @@ fn entry(
     entry.retry_after_ms = retry_after_ms(reply, wall_clock(&settings)).filter(|_| delivered);
     entry.delivered = delivered;
     entry.hung_up_us = (gone_us > 0).then_some(gone_us);
-    let effect = &reply.effect;
-    entry.applied = effect.applied;
-    entry.change = effect.change;
-    entry.result_version = effect.version;
-    entry.result_etag.clone_from(&effect.etag);
-    entry.before = effect.before.clone().filter(|_| settings.journal_bodies);
-    entry.after = effect.after.clone().filter(|_| settings.journal_bodies);
-    entry.shown = effect.shown.clone().filter(|_| delivered);
+    took_effect(&mut entry, &reply.effect, settings.journal_bodies);
+    entry.shown = reply.effect.shown.clone().filter(|_| delivered);
     entry.fault = fault.map(|fault| fault.name().to_owned());
     entry.took_us = world.now_us().saturating_sub(at_us);
     entry.took_ms = entry.took_us / 1000;
     entry
+}
+
+/// Notes what a call changed.
+fn took_effect(entry: &mut Entry, effect: &Effect, bodies: bool) {
+    entry.applied = effect.applied;
+    entry.change = effect.change;
+    entry.changed_us = effect.changed_us;
+    entry.result_version = effect.version;
+    entry.result_etag.clone_from(&effect.etag);
+    entry.promoted.clone_from(&effect.promoted);
+    entry.before = effect.before.clone().filter(|_| bodies);
+    entry.after = effect.after.clone().filter(|_| bodies);
 }
 
 /// A query for the journal: no call of the contract puts credentials there, so what looks like some is a mistake and is left out.

@@ -124,8 +124,10 @@ pub struct Settings {
     pub missing_guard: MissingGuard,
     /// What a missing scope answers.
     pub missing_scope: MissingScope,
-    /// How the server rewrites what is written.
+    /// How the server rewrites what is written, configs and prompt versions alike.
     pub normaliser: Vec<Normaliser>,
+    /// Whether P2 refuses content that breaks rules 1 to 3 of contract 4.
+    pub prompt_rules: bool,
     /// How far the server's wall clock is ahead, in seconds: `Date`, `dateModified` and the date form of `Retry-After` show it.
     pub clock_skew_seconds: i64,
     /// Larger request bodies answer 413; in bytes.
@@ -150,6 +152,7 @@ impl Default for Settings {
             missing_guard: MissingGuard::default(),
             missing_scope: MissingScope::default(),
             normaliser: Vec::new(),
+            prompt_rules: true,
             clock_skew_seconds: 0,
             body_limit_bytes: 10 * 1024 * 1024,
             journal_bodies: true,

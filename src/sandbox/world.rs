@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::Error;
+use super::audit_sink::Registry;
 use super::auth::{Client, Token};
 use super::config_store::Config;
 use super::conversations::Conversation;
@@ -17,6 +18,7 @@ use super::faults::{Faults, Planned};
 use super::journal::{Entry, Journal};
 use super::limits::SlidingLog;
 use super::normaliser::Normaliser;
+use super::prompt_store::Template;
 use super::seed::Seed;
 use super::settings::{ConflictStyle, EtagStyle, Settings};
 
@@ -49,6 +51,9 @@ pub(super) struct State {
     /// By access token; expired ones stay, so that the journal can name their client.
     pub(super) tokens: HashMap<String, Token>,
     pub(super) configs: BTreeMap<String, Config>,
+    pub(super) prompts: BTreeMap<String, Template>,
+    /// The registry of audit records.
+    pub(super) audit: Registry,
     /// By config id.
     pub(super) conversations: BTreeMap<String, Vec<Conversation>>,
     pub(super) faults: Vec<Planned>,
