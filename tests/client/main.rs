@@ -8,6 +8,7 @@ mod stage;
 mod wire;
 
 mod audit;
+mod audit_wire;
 mod bodies;
 mod conflicts;
 mod credentials;
@@ -20,6 +21,7 @@ mod intents;
 mod lost_answers;
 mod memory;
 mod not_kept;
+mod prompt_wire;
 mod propagation;
 mod redirects;
 mod refusals;
