@@ -9,6 +9,7 @@ pub mod common;
 pub mod conditions;
 pub mod genesys_org;
 pub mod json_text;
+pub mod prompt_template;
 pub mod schema;
 pub mod status;
 
@@ -16,6 +17,9 @@ pub use agent_assist_config::{AgentAssistConfig, AgentAssistConfigSpec};
 pub use common::{Approval, Enforcement, GoDuration, Managed, ManagedSpec, OrgRef, Policy};
 pub use genesys_org::{GenesysOrg, GenesysOrgSpec, GenesysOrgStatus};
 pub use json_text::JsonText;
+pub use prompt_template::{
+    AbTest, ConfigMapKeyRef, ContentFrom, Limits, PromptTemplate, PromptTemplateSpec, Variable, VariableType,
+};
 pub use status::ManagedStatus;
 
 /// API group of all kinds.
