@@ -13,6 +13,7 @@ pub mod kind;
 pub mod memory;
 pub mod plan;
 pub mod pointer;
+pub mod prompt_text;
 pub mod propagation;
 
 pub use finding::Finding;
