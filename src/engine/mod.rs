@@ -15,6 +15,7 @@ pub mod plan;
 pub mod pointer;
 pub mod prompt_text;
 pub mod propagation;
+pub mod words;
 
 pub use finding::Finding;
 pub use kind::{Kind, Observed, PlanInput, State};
