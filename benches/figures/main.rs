@@ -18,6 +18,7 @@ mod fleet;
 mod latency;
 mod memory;
 mod operator;
+mod prompts;
 mod rounds;
 mod silence;
 mod stage;
@@ -74,6 +75,7 @@ const FIGURES: &[Figure] = &[
     ("deletion", "kubectl delete with the remote down, the Secret gone, the org gone", deletion::measure),
     ("memory", "resident memory of the operator, without objects and with many", memory::measure),
     ("rounds", "a thousand applies without a change, and a round of drift checks", rounds::measure),
+    ("prompts", "the rules of a prompt, of 4,096 and of 32,768 characters", prompts::measure),
     ("fleet", "first convergence of many at 600 calls a minute, and edits in the midst of it", fleet::measure),
 ];
 

@@ -5,6 +5,15 @@ use std::path::Path;
 use crate::stage::Stage;
 
 #[test]
+fn a_prompt_of_a_file_names_the_config_map_with_the_hash_of_its_text() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/features/prompt-from-file");
+    let stage = Stage::without_org("kustomize");
+    let built = stage.kubectl(&["kustomize", &folder.to_string_lossy()]);
+    let names: Vec<&str> = built.lines().filter_map(|line| line.trim().strip_prefix("name: returns-prompt-")).collect();
+    assert!(matches!(names[..], [a, b] if a == b), "{built}");
+}
+
+#[test]
 fn every_example_is_accepted_and_the_refused_one_is_refused() {
     let stage = Stage::without_org("examples");
     stage.kill_operator();
@@ -13,7 +22,8 @@ fn every_example_is_accepted_and_the_refused_one_is_refused() {
     for folder in ["sandbox", "features"] {
         for entry in std::fs::read_dir(root.join(folder)).unwrap() {
             let path = entry.unwrap().path();
-            let out = stage.plane.kubectl(&["-n", &stage.namespace, "apply", "--dry-run=server", "-f", &path.to_string_lossy()]);
+            let flag = if path.is_dir() { "-k" } else { "-f" };
+            let out = stage.plane.kubectl(&["-n", &stage.namespace, "apply", "--dry-run=server", flag, &path.to_string_lossy()]);
             let refused = path.file_stem().is_some_and(|s| s == "refused");
             assert_eq!(out.success(), !refused, "{}: {}", path.display(), out.stderr);
             seen += 1;

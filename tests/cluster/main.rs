@@ -16,4 +16,5 @@ mod faults;
 mod operations;
 mod orgs;
 mod ownership;
+mod prompt_admission;
 mod restart;
