@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
-use crate::api::{AgentAssistConfig, GenesysOrg, schema};
+use crate::api::{AgentAssistConfig, AuditRecord, GenesysOrg, PromptTemplate, schema};
 use crate::controller::kind::{Started, start};
 use crate::controller::reconcile::{Reconcilable, Shared};
 use crate::controller::stream::Watching;
@@ -27,13 +27,13 @@ impl KindEntry {
 }
 
 /// All managed kinds.
-pub const KINDS: &[KindEntry] = &[KindEntry::of::<AgentAssistConfig>()];
+pub const KINDS: &[KindEntry] = &[KindEntry::of::<AgentAssistConfig>(), KindEntry::of::<PromptTemplate>()];
 
-/// The CRDs of all kinds and of the org, as they are installed.
+/// The CRDs of all kinds, of the org and of the queue of audit records, as they are installed.
 ///
 /// # Errors
 /// A CRD that does not survive its finish: a defect.
 pub fn crds() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
-    let derived = std::iter::once(GenesysOrg::crd as fn() -> _).chain(KINDS.iter().map(|kind| kind.crd));
+    let derived = [GenesysOrg::crd as fn() -> _, AuditRecord::crd].into_iter().chain(KINDS.iter().map(|kind| kind.crd));
     derived.map(|crd| schema::finish(crd())).collect()
 }

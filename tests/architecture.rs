@@ -267,7 +267,8 @@ fn undescribed(schema: &Value, path: &str, out: &mut Vec<String>) {
 fn every_field_of_every_crd_has_a_description() {
     let mut missing = Vec::new();
     let crds = kinds::crds().unwrap();
-    assert_eq!(crds.len(), kinds::KINDS.len() + 1);
+    // The org and the queue of audit records are of no kind.
+    assert_eq!(crds.len(), kinds::KINDS.len() + 2);
     for crd in crds {
         let name = crd.spec.names.kind.clone();
         for version in serde_json::to_value(&crd.spec.versions).unwrap().as_array().unwrap() {

@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use assist_operator::api::{AgentAssistConfig, GenesysOrg};
 use assist_operator::engine::Kind;
 use assist_operator::engine::genesys_org::{AllowedEndpoints, validate};
+use assist_operator::engine::kind::Texts;
 use serde_json::Value;
 
 fn demo() -> Output {
@@ -90,11 +91,11 @@ fn the_examples_hold_known_fields_only_and_are_valid_but_for_the_refused_one() {
             "AgentAssistConfig" => {
                 let object: AgentAssistConfig = serde_json::from_value(value.clone()).unwrap();
                 assert_eq!(
-                    object.validate().is_err(),
+                    object.validate(&Texts::new()).is_err(),
                     path.ends_with("refused.yaml"),
                     "{}: {:?}",
                     path.display(),
-                    object.validate()
+                    object.validate(&Texts::new())
                 );
                 read(serde_json::to_value(&object.spec).unwrap());
                 ids.push(object.spec.config_id.clone());

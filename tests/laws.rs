@@ -5,13 +5,15 @@
 
 #[path = "laws/agent_assist_config.rs"]
 mod agent_assist_config;
+#[path = "laws/prompt_template.rs"]
+mod prompt_template;
 
 use std::fmt::Debug;
 
 use assist_operator::api::status::{AppliedField, ManagedStatus, RemoteState};
-use assist_operator::api::{AgentAssistConfig, Policy};
+use assist_operator::api::{AgentAssistConfig, Policy, PromptTemplate};
 use assist_operator::engine::genesys_org::{self, AllowedEndpoints};
-use assist_operator::engine::kind::{Blocked, Seen};
+use assist_operator::engine::kind::{Blocked, Seen, Texts};
 use assist_operator::engine::memory::Memory;
 use assist_operator::engine::{Guard, Kind, Observed, Plan, PlanInput, State, Step, Target};
 use assist_operator::genesys::{Document, Etag};
@@ -37,8 +39,8 @@ trait Lawful: Kind + DeserializeOwned {
     fn specs() -> BoxedStrategy<Value>;
     /// The spec that declares exactly what is live.
     fn declaring(server: &Self::Server) -> Value;
-    /// A spec that declares nothing.
-    fn nothing() -> Value;
+    /// The spec that declares as little as a spec of this kind can, and nothing that is not live.
+    fn nothing(server: &Self::Server) -> Value;
     /// A spec that declares only what `server` does not have.
     fn adding(server: &Self::Server, spec: &Value) -> Value;
     /// The same spec, with everything in another order whose order has no meaning.
@@ -110,7 +112,10 @@ fn resource<K: Kind>(spec: &Value) -> Value {
 }
 
 fn desired<K: Lawful>(spec: &Value) -> K::Desired {
-    serde_json::from_value::<K>(resource::<K>(spec)).unwrap().validate().unwrap_or_else(|findings| panic!("{spec}: {findings:?}"))
+    serde_json::from_value::<K>(resource::<K>(spec))
+        .unwrap()
+        .validate(&Texts::new())
+        .unwrap_or_else(|findings| panic!("{spec}: {findings:?}"))
 }
 
 /// Phases 3 and 4.
@@ -120,7 +125,10 @@ fn plan<K: Lawful>(server: &K::Server, spec: &Value, applied: &[AppliedField], p
     let remote = RemoteState { host: HOST.into(), id: ID.into(), ..Default::default() };
     let status = ManagedStatus { applied: applied.to_vec(), remote: Some(remote), ..Default::default() };
     let memory = Memory::of(Some(&status), HOST, ID);
-    K::plan(&desired, &PlanInput { observed: &observed, memory: &memory, policy, now: Timestamp::UNIX_EPOCH })
+    K::plan(
+        &desired,
+        &PlanInput { observed: &observed, memory: &memory, unconfirmed: None, numbers: &[], policy, now: Timestamp::UNIX_EPOCH },
+    )
 }
 
 fn execute<K: Lawful>(server: &mut K::Server, plan: &Plan) {
@@ -190,14 +198,16 @@ fn a_plan_that_ran_leaves_nothing_to_do<K: Lawful>() {
 
 fn what_was_added_goes_without_a_trace<K: Lawful>() {
     holds(400, &(K::servers(), K::specs()), |(mut server, spec)| {
-        let before = K::shown(&server);
+        let (before, nothing) = (K::shown(&server), K::nothing(&server));
+        let least = plan::<K>(&server, &nothing, &[], Policy::Enforce).unwrap();
         let spec = K::adding(&server, &spec);
         let added = plan::<K>(&server, &spec, &[], Policy::Enforce).unwrap();
         execute::<K>(&mut server, &added);
-        let removed = plan::<K>(&server, &K::nothing(), &added.applied, Policy::Enforce).unwrap();
+        let removed = plan::<K>(&server, &nothing, &added.applied, Policy::Enforce).unwrap();
         execute::<K>(&mut server, &removed);
         prop_assert_eq!(K::shown(&server), before);
-        prop_assert!(removed.applied.is_empty() && removed.released.is_empty());
+        prop_assert_eq!(removed.applied, least.applied);
+        prop_assert!(removed.released.is_empty());
         Ok(())
     });
 }
@@ -236,18 +246,22 @@ fn applied() -> impl Strategy<Value = Vec<AppliedField>> {
 }
 
 fn hostile_input_never_panics<K: Lawful>() {
-    let noise =
-        btree_map("policy|interval|ignore|configId|config|restoreVersion|propagation|suspend|orgRef|[a-z]{3}", tree(), 0..3);
+    let noise = btree_map(
+        "policy|interval|ignore|configId|config|restoreVersion|propagation|suspend|orgRef|templateId|content|contentFrom|variables|metadata|abTest|limits|version|[a-z]{3}",
+        tree(),
+        0..3,
+    );
     let inputs = (K::specs(), noise, vec(hostile_states(), 3), applied(), policies(), "\\PC{0,12}");
     holds(2000, &inputs, |(mut spec, noise, states, applied, policy, id)| {
         for (name, value) in noise {
             spec[name] = value;
         }
         if id.len() % 4 == 0 {
-            spec["configId"] = Value::from(id.as_str());
+            let member = if spec.get("configId").is_some() { "configId" } else { "templateId" };
+            spec[member] = Value::from(id.as_str());
         }
         let Ok(object) = serde_json::from_value::<K>(resource::<K>(&spec)) else { return Ok(()) };
-        let desired = match object.validate() {
+        let desired = match object.validate(&Texts::new()) {
             Ok(desired) => desired,
             Err(findings) => {
                 prop_assert!(findings.iter().all(|f| !f.remedy.is_empty() && !f.path.is_empty()));
@@ -265,7 +279,14 @@ fn hostile_input_never_panics<K: Lawful>() {
         };
         let memory = Memory::of(Some(&status), HOST, object.remote_id());
         let _ = K::is_unapplied(&desired, &memory);
-        let input = PlanInput { observed: &observed, memory: &memory, policy, now: Timestamp::UNIX_EPOCH };
+        let input = PlanInput {
+            observed: &observed,
+            memory: &memory,
+            unconfirmed: None,
+            numbers: &[],
+            policy,
+            now: Timestamp::UNIX_EPOCH,
+        };
         match K::plan(&desired, &input) {
             Ok(plan) => {
                 let text = plan.to_string();
@@ -300,7 +321,7 @@ const fn laws<K: Lawful>() -> Laws {
 }
 
 /// A new kind is a line here, too.
-const LAWS: &[Laws] = &[laws::<AgentAssistConfig>()];
+const LAWS: &[Laws] = &[laws::<AgentAssistConfig>(), laws::<PromptTemplate>()];
 
 #[test]
 fn every_kind_of_the_registry_has_its_laws() {

@@ -15,6 +15,9 @@ pub const CREDENTIALS_VALID: &str = "CredentialsValid";
 /// Condition type of the org: whether the call budget is enough for the intervals of its objects.
 pub const BUDGET_SUFFICIENT: &str = "BudgetSufficient";
 
+/// Condition type of the org: whether its webhook receives the audit records. Present only where the org has one.
+pub const AUDIT_DELIVERED: &str = "AuditDelivered";
+
 /// Why an object is in its state. Reasons are stable API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {

@@ -5,6 +5,7 @@
 //! hide every CEL finding. The engine holds every rule too (`engine/<kind>`).
 
 pub mod agent_assist_config;
+pub mod audit_record;
 pub mod common;
 pub mod conditions;
 pub mod genesys_org;
@@ -14,6 +15,7 @@ pub mod schema;
 pub mod status;
 
 pub use agent_assist_config::{AgentAssistConfig, AgentAssistConfigSpec};
+pub use audit_record::AuditRecord;
 pub use common::{Approval, Enforcement, GoDuration, Managed, ManagedSpec, OrgRef, Policy};
 pub use genesys_org::{GenesysOrg, GenesysOrgSpec, GenesysOrgStatus};
 pub use json_text::JsonText;

@@ -86,8 +86,8 @@ pub struct PromptTemplateSpec {
     #[x_kube(validation = ("self.size() <= 50", "variables must have at most 50 entries: join some, or split the prompt"))]
     #[x_kube(validation = rules::variable_names())]
     pub variables: BTreeMap<String, Variable>,
-    /// Text that is kept with the version and not sent to a model, for example `purpose: billing`. When unset, metadata is
-    /// neither compared nor changed; `{}` removes it.
+    /// Text that is kept with the version and not sent to a model, for example `purpose: billing`. Members that are not declared
+    /// here are neither compared nor removed: a new version keeps those of the version before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 64), inner(length(max = 4096)))]
     pub metadata: Option<BTreeMap<String, String>>,

@@ -36,6 +36,10 @@ pub struct ManagedStatus {
     /// Writes that were about to be sent. Present after a crash until the operator has looked up what became of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<Intent>,
+    /// Number of a version whose creation was never confirmed: it is used again until it is seen, so that a late success
+    /// makes no second version. Only of kinds whose versions are immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unconfirmed_version: Option<String>,
     /// A plan that waits for approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_plan: Option<PendingPlan>,
@@ -64,6 +68,7 @@ impl Default for ManagedStatus {
             applied: Vec::new(),
             drift: Vec::new(),
             intent: None,
+            unconfirmed_version: None,
             pending_plan: None,
             history: Vec::new(),
             propagation: None,
@@ -125,6 +130,16 @@ pub struct Intent {
     pub digest: String,
     /// When the intent was recorded.
     pub time: Time,
+    /// Generation that is written.
+    #[serde(default)]
+    pub generation: i64,
+    /// Why: `SpecChange`, `DriftRepair` or `Restore`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// The first changed fields, at most 5.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub paths: Vec<String>,
     /// One entry for each write.
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub steps: Vec<IntentStep>,
@@ -135,7 +150,7 @@ pub struct Intent {
 }
 
 /// One write that was about to be sent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IntentStep {
     /// Id of the write's audit record.
@@ -152,6 +167,9 @@ pub struct IntentStep {
     /// SHA-256 of the content after, as RFC 8785 JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after_hash: Option<String>,
+    /// Estimated tokens of a prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimated_tokens: Option<f64>,
 }
 
 /// A plan that waits for approval.

@@ -5,15 +5,17 @@ use std::io::Write;
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
-use crate::api::{GROUP, GenesysOrg};
+use crate::api::{AuditRecord, GROUP, GenesysOrg};
 use crate::kinds;
 
-/// The role as YAML. Nothing of it is a write to a spec; Secrets are read one by one, never listed.
+/// The role as YAML. Nothing of it is a write to a spec; Secrets and ConfigMaps are read one by one, never listed.
 ///
 /// # Errors
 /// A role that cannot be printed: a defect.
 pub fn yaml() -> anyhow::Result<String> {
-    let plurals: Vec<String> = kinds::crds()?.into_iter().map(|crd| crd.spec.names.plural).collect();
+    let records = AuditRecord::crd().spec.names.plural;
+    let plurals = kinds::crds()?.into_iter().map(|crd| crd.spec.names.plural);
+    let plurals: Vec<String> = plurals.filter(|plural| *plural != records).collect();
     let statuses: Vec<String> = plurals.iter().map(|p| format!("{p}/status")).collect();
     let rule = |groups: &[&str], resources: &[String], verbs: &[&str]| json!({"apiGroups": groups, "resources": resources, "verbs": verbs});
     let one = |name: &str| vec![name.to_owned()];
@@ -25,7 +27,9 @@ pub fn yaml() -> anyhow::Result<String> {
             rule(&[GROUP], &plurals, &["get", "list", "watch"]),
             rule(&[GROUP], &statuses, &["patch"]),
             rule(&["events.k8s.io"], &one("events"), &["create", "patch"]),
+            rule(&[GROUP], &[records], &["create", "list", "delete"]),
             rule(&[""], &one("secrets"), &["get"]),
+            rule(&[""], &one("configmaps"), &["get"]),
             rule(&[""], &one("namespaces"), &["get"]),
         ],
     });

@@ -9,3 +9,14 @@ pub fn write(record: &AuditRecord) {
         Err(error) => tracing::error!(target: "audit", %error, audit_id = %record.audit_id, "audit record could not be printed"),
     }
 }
+
+/// Writes the line that reports a delivery: the record as it was posted, with `webhookSynced` true (contract section 7).
+pub fn synced(body: &str) {
+    match serde_json::from_str::<serde_json::Value>(body) {
+        Ok(mut record) => {
+            record["webhookSynced"] = true.into();
+            tracing::info!(target: "audit", "{record}");
+        }
+        Err(error) => tracing::error!(target: "audit", %error, "a delivered audit record is no JSON"),
+    }
+}

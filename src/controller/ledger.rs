@@ -49,12 +49,16 @@ where
     async fn intend(&self, intent: Intent) -> Result<(), String> {
         let status = ManagedStatus { intent: Some(intent), ..self.status.clone() };
         let shared = &self.context.shared;
+        if shared.outbox.has_unsaved(self.org) {
+            return Err("an earlier audit record is not stored yet; the API server did not take it".to_owned());
+        }
         self.intended.store(true, Ordering::Relaxed);
         match report::patch_status(&shared.client, self.object, &status).await {
             Ok(answered) => {
                 shared.metrics.status_patches.get_or_create(&ByKind { kind: K::KIND }).inc();
                 self.context.written.put(&answered, status);
-                Ok(())
+                // The answer is the live object: a write without a guard needs one last look at it.
+                unchanged(self.object, &answered).map_err(str::to_owned)
             }
             Err(error) if report::is_gone(&error) => Err("the object is gone".to_owned()),
             Err(error) => Err(format!("the intent could not be recorded in status: {error}")),
@@ -67,8 +71,7 @@ where
             shutdown: self.context.shared.shutdown.clone(),
             context: self.context.clone(),
             key: ObjectRef::new(&self.object.name_any()).within(&self.object.namespace().unwrap_or_default()),
-            uid: self.object.uid(),
-            generation: self.object.meta().generation,
+            planned: self.object.clone(),
             org: self.org.clone(),
         };
         Arc::new(move || check.run().map_err(|why| Halted(why.to_owned())))
@@ -86,10 +89,18 @@ where
         self.limit.give_back();
     }
 
-    fn audit(&self, record: &AuditRecord) {
-        let labels = ByOutcome { action: record.action.clone(), status: record.status.as_str() };
-        self.context.shared.metrics.writes.get_or_create(&labels).inc();
-        super::audit_log::write(record);
+    fn is_audit_full(&self) -> bool {
+        self.context.shared.outbox.is_full(self.org)
+    }
+
+    async fn audit(&self, record: AuditRecord) -> Result<(), String> {
+        let shared = &self.context.shared;
+        if !shared.outbox.knows(self.org, &record.audit_id) {
+            let labels = ByOutcome { action: record.action.clone(), status: record.status.as_str() };
+            shared.metrics.writes.get_or_create(&labels).inc();
+            super::audit_log::write(&record);
+        }
+        shared.outbox.put(self.org, &record).await
     }
 
     fn now(&self) -> Timestamp {
@@ -103,9 +114,22 @@ struct Check<K: Remote> {
     shutdown: CancellationToken,
     context: Arc<KindContext<K>>,
     key: ObjectRef<Guarded<K>>,
-    uid: Option<String>,
-    generation: Option<i64>,
+    planned: K,
     org: OrgName,
+}
+
+/// Whether an object is still the one that was planned for, and may be written.
+fn unchanged<K: Remote>(planned: &K, live: &K) -> Result<(), &'static str> {
+    if live.meta().uid != planned.meta().uid || live.meta().deletion_timestamp.is_some() {
+        return Err("the object was deleted");
+    }
+    if live.managed().suspend.unwrap_or(false) {
+        return Err("it was suspended");
+    }
+    if live.meta().generation != planned.meta().generation {
+        return Err("its spec changed meanwhile; the new one is planned");
+    }
+    Ok(())
 }
 
 impl<K: Remote> Check<K> {
@@ -115,16 +139,10 @@ impl<K: Remote> Check<K> {
         }
         let object = self.store.get(&self.key).ok_or("the object was deleted")?;
         let object = object.0.as_ref().map_err(|_| "the object is not readable any more")?;
-        if object.meta().uid != self.uid || object.meta().deletion_timestamp.is_some() {
-            return Err("the object was deleted");
-        }
         let org = self.context.shared.orgs.live(&self.org).ok_or("its GenesysOrg was deleted")?;
-        if object.managed().suspend.unwrap_or(false) || org.spec.suspend.unwrap_or(false) {
+        if org.spec.suspend.unwrap_or(false) {
             return Err("it was suspended");
         }
-        if object.meta().generation != self.generation {
-            return Err("its spec changed meanwhile; the new one is planned");
-        }
-        Ok(())
+        unchanged(&self.planned, object)
     }
 }

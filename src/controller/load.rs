@@ -16,6 +16,7 @@ use super::outcome::{self, REFUSAL, Verdict};
 use super::reconcile::KindContext;
 use super::schedule::{Entry, phase};
 use super::stream::Guarded;
+use super::texts::{self, Unread};
 use super::watch;
 use crate::api::conditions::{self, READY, Reason};
 use crate::api::{APPROVE_PLAN, ManagedStatus, RECONCILE_REQUESTED_AT};
@@ -101,6 +102,11 @@ pub enum Owned {
 }
 
 impl Owned {
+    /// Something that the object refers to is not there.
+    fn missing(message: String) -> Self {
+        Self::Dependency(Reason::DependencyNotFound, message)
+    }
+
     /// What is waited for, where it is.
     pub fn waits_for(&self) -> Option<Reason> {
         match self {
@@ -149,23 +155,23 @@ where
         (_, true) => Some("spec.suspend of its GenesysOrg"),
         _ => None,
     };
-    let desired = loaded.object.validate();
+    let namespace = loaded.object.namespace().unwrap_or_default();
+    let Some(desired) = desired(context, &loaded, &namespace).await else {
+        return Some(Preflight::Idle(Duration::from_secs(5)));
+    };
     if let Some(by) = by {
         let unapplied = desired.as_ref().map_or(true, |desired| is_unapplied(&loaded, desired));
         return Some(Preflight::Verdict(loaded, Owned::Suspended(by, unapplied)));
     }
     let desired = match desired {
         Ok(desired) => desired,
-        Err(findings) => return Some(Preflight::Verdict(loaded, Owned::Invalid(findings))),
+        Err(verdict) => return Some(Preflight::Verdict(loaded, verdict)),
     };
-    let namespace = loaded.object.namespace().unwrap_or_default();
     let granted = match context.shared.orgs.access(&loaded.org, K::KIND, &namespace).await {
         Access::Granted(granted) => granted,
         // Its reconcile wakes this object.
         Access::Unknown => return Some(Preflight::Idle(Duration::from_secs(5))),
-        Access::Missing(message) => {
-            return Some(Preflight::Verdict(loaded, Owned::Dependency(Reason::DependencyNotFound, message)));
-        }
+        Access::Missing(message) => return Some(Preflight::Verdict(loaded, Owned::missing(message))),
         Access::Unusable(reason, message) => return Some(Preflight::Verdict(loaded, Owned::Dependency(reason, message))),
     };
     match duplicate(context, &loaded, &granted).await {
@@ -180,6 +186,15 @@ where
         return Some(Preflight::Idle(wait));
     }
     Some(Preflight::Call(loaded, desired, granted))
+}
+
+/// Phase 2, with the texts that the spec refers to. `None`: they could not be read now.
+async fn desired<K: Remote>(context: &KindContext<K>, loaded: &Loaded<K>, namespace: &str) -> Option<Result<K::Desired, Owned>> {
+    match texts::read(&context.shared.client, namespace, &loaded.object.sources()).await {
+        Ok(texts) => Some(loaded.object.validate(&texts).map_err(Owned::Invalid)),
+        Err(Unread::Missing(message)) => Some(Err(Owned::missing(message))),
+        Err(Unread::Unknown) => None,
+    }
 }
 
 fn load<K: Remote>(context: &Arc<KindContext<K>>, object: K) -> Result<Loaded<K>, Duration> {

@@ -65,6 +65,15 @@ pub struct ByOrg {
     pub org: String,
 }
 
+/// Labels of a delivery.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByDelivery {
+    /// `<namespace>/<name>` of the org.
+    pub org: String,
+    /// `delivered` or `failed`.
+    pub result: &'static str,
+}
+
 type FloatGauge = Gauge<f64, AtomicU64>;
 
 /// All metrics.
@@ -94,6 +103,12 @@ pub struct Metrics {
     pub budget_used: Family<ByOrg, Gauge>,
     /// Calls allowed in 60 s.
     pub budget_limit: Family<ByOrg, Gauge>,
+    /// Audit records that wait for delivery.
+    pub audit_records: Family<ByOrg, Gauge>,
+    /// Age of the oldest of them.
+    pub audit_oldest: Family<ByOrg, FloatGauge>,
+    /// Posts to webhooks.
+    pub audit_deliveries: Family<ByDelivery, Counter>,
     queue: Family<ByLane, Histogram, fn() -> Histogram>,
     calls: Calls,
 }
@@ -146,6 +161,9 @@ impl Metrics {
             since_observed: Family::default(),
             budget_used: Family::default(),
             budget_limit: Family::default(),
+            audit_records: Family::default(),
+            audit_oldest: Family::default(),
+            audit_deliveries: Family::default(),
             calls: Calls::default(),
         };
         let mut registry = Registry::with_prefix("assist_operator");
@@ -166,6 +184,14 @@ impl Metrics {
         );
         registry.register("budget_used_calls", "Calls of the last 60 seconds", metrics.budget_used.clone());
         registry.register("budget_limit_calls", "Calls allowed in any 60 seconds", metrics.budget_limit.clone());
+        registry.register("audit_records", "Audit records that wait for the webhook of their org", metrics.audit_records.clone());
+        registry.register_with_unit(
+            "audit_oldest",
+            "Age of the oldest audit record that waits",
+            Unit::Seconds,
+            metrics.audit_oldest.clone(),
+        );
+        registry.register("audit_deliveries", "Posts to the webhook of an org, by result", metrics.audit_deliveries.clone());
         registry.register_with_unit("queue_age", "Time that an object waited for its lane", Unit::Seconds, metrics.queue.clone());
         registry.register("remote_calls", "Requests to Genesys Cloud, by call and status", metrics.calls.count.clone());
         registry.register_with_unit(

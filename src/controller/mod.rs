@@ -13,8 +13,10 @@ mod ledger;
 mod load;
 pub mod metrics;
 mod org;
+mod org_audit;
 mod org_status;
 mod orgs;
+mod outbox;
 pub mod outcome;
 mod probes;
 pub mod reconcile;
@@ -22,6 +24,7 @@ mod report;
 mod schedule;
 pub mod stream;
 mod summary;
+mod texts;
 mod tickets;
 mod watch;
 
@@ -42,6 +45,7 @@ use self::kind::Started;
 use self::metrics::{ByOrg, Metrics};
 use self::org::OrgContext;
 use self::orgs::Orgs;
+use self::outbox::Outbox;
 use self::probes::Probes;
 use self::reconcile::Shared;
 use self::stream::{Guarded, Watching};
@@ -73,6 +77,7 @@ pub async fn run(client: Client, options: Options, shutdown: CancellationToken) 
     let (org_store, org_writer) = reflector::store::<Guarded<GenesysOrg>>();
     let (trigger, triggered) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared {
+        outbox: Outbox::new(client.clone(), metrics.clone(), trigger.clone(), shutdown.clone()),
         orgs: Orgs::new(client.clone(), org_store.clone(), options.allowed, metrics.observer(), trigger),
         states: States::default(),
         events: events::Events::new(client.clone(), instance()),
@@ -103,6 +108,8 @@ pub async fn run(client: Client, options: Options, shutdown: CancellationToken) 
     let orgs = async {
         // The change limit of an org is rebuilt from the statuses of its objects: those come first.
         let all = join_all(filled).await;
+        // And so is what its webhook has not received yet.
+        context.shared.outbox.load(watching.namespace.as_deref()).await;
         tracing::info!(streaming, filled = all.iter().all(|ok| *ok), "watch stores are filled");
         run_orgs(&watching, context, org_writer, triggered, &ready).await;
     };
@@ -123,7 +130,9 @@ async fn run_orgs(
         Event::Apply(object) | Event::InitApply(object) => hook.written.seen(object),
         Event::Delete(object) => {
             hook.written.forget(&object.uid().unwrap_or_default());
-            hook.shared.orgs.remove(&(object.namespace().unwrap_or_default(), object.name_any()));
+            let name = (object.namespace().unwrap_or_default(), object.name_any());
+            hook.shared.outbox.remove(&name);
+            hook.shared.orgs.remove(&name);
         }
         Event::InitDone => {
             hook.shared.orgs.ready.store(true, Ordering::Relaxed);
@@ -164,6 +173,11 @@ fn gauges(shared: Arc<Shared>, refreshes: Vec<Box<dyn Fn() + Send + Sync>>) -> A
             let labels = ByOrg { org };
             shared.metrics.budget_used.get_or_create(&labels).set(used.into());
             shared.metrics.budget_limit.get_or_create(&labels).set(limit.into());
+        }
+        for (org, records, oldest) in shared.outbox.backlog() {
+            let labels = ByOrg { org };
+            shared.metrics.audit_records.get_or_create(&labels).set(i64::try_from(records).unwrap_or(i64::MAX));
+            shared.metrics.audit_oldest.get_or_create(&labels).set(oldest.as_secs_f64());
         }
     })
 }

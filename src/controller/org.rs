@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::change_limit::ChangeLimit;
 use super::load::requested;
 use super::metrics::ByKind;
+use super::org_audit;
 use super::org_status::{Found, next_status, transition};
 use super::orgs::{Connection, History, OrgEntry, OrgName, OrgState};
 use super::reconcile::Shared;
@@ -83,6 +84,7 @@ async fn drive(context: &Arc<OrgContext>, key: &ObjectRef<Guarded<GenesysOrg>>) 
     let previous = context.shared.orgs.entry(&name);
     let limit = previous.as_ref().map_or_else(|| first_limit(context, &name), |entry| entry.limit.clone());
     limit.set(org.spec.change_limit.as_ref().and_then(|l| l.per_hour));
+    let audit_full = org_audit::configure(context, org, &name).await;
     let stretch = stretch(context, org, &name, found.account.as_deref());
     // Deleted, or created anew, while it was looked at: what was found is about another org.
     if context.shared.orgs.live(&name).is_none_or(|live| live.uid() != org.uid()) {
@@ -99,6 +101,7 @@ async fn drive(context: &Arc<OrgContext>, key: &ObjectRef<Guarded<GenesysOrg>>) 
         state: found.state.clone(),
         secret_version: found.secret_version.clone(),
         stretch,
+        audit_full,
         limit,
     };
     context.shared.orgs.set(&name, entry);
@@ -328,7 +331,9 @@ fn host_of(endpoints: &Endpoints) -> String {
 }
 
 async fn conclude(context: &Arc<OrgContext>, org: &GenesysOrg, previous: &GenesysOrgStatus, found: &Found, stretch: f64) {
-    let status = next_status(org, previous, found, org_phase(context, org, found), stretch);
+    let name = (org.namespace().unwrap_or_default(), org.name_any());
+    let audit = context.shared.outbox.health(&name);
+    let status = next_status(org, previous, found, org_phase(context, org, found), stretch, audit.as_ref());
     if status == *previous {
         return;
     }

@@ -8,8 +8,11 @@ use kube::Resource;
 
 use super::load::requested;
 use super::orgs::OrgState;
+use super::outbox::Health;
 use super::outcome::EventDraft;
-use crate::api::conditions::{self, BUDGET_SUFFICIENT, CREDENTIALS_VALID, Phase, READY, RECONCILING, Reason, STALLED, Stamp};
+use crate::api::conditions::{
+    self, AUDIT_DELIVERED, BUDGET_SUFFICIENT, CREDENTIALS_VALID, Phase, READY, RECONCILING, Reason, STALLED, Stamp,
+};
 use crate::api::genesys_org::BudgetStatus;
 use crate::api::{GenesysOrg, GenesysOrgStatus};
 use crate::clock;
@@ -32,7 +35,14 @@ pub struct Found {
 }
 
 /// The status from now on. `stretch` is by how much drift checks are slowed down.
-pub fn next_status(org: &GenesysOrg, previous: &GenesysOrgStatus, found: &Found, phase: Phase, stretch: f64) -> GenesysOrgStatus {
+pub fn next_status(
+    org: &GenesysOrg,
+    previous: &GenesysOrgStatus,
+    found: &Found,
+    phase: Phase,
+    stretch: f64,
+    audit: Option<&Health>,
+) -> GenesysOrgStatus {
     let generation = org.meta().generation.unwrap_or_default();
     let mut status = previous.clone();
     status.observed_generation = generation;
@@ -65,6 +75,13 @@ pub fn next_status(org: &GenesysOrg, previous: &GenesysOrgStatus, found: &Found,
         conditions::set(list, BUDGET_SUFFICIENT, "False", "BudgetExceeded", &message, &at);
     } else {
         conditions::set(list, BUDGET_SUFFICIENT, "True", "Succeeded", "drift checks fit into the call budget", &at);
+    }
+    match audit {
+        Some(health) => {
+            let shown = if health.ok { "True" } else { "False" };
+            conditions::set(list, AUDIT_DELIVERED, shown, health.reason.as_str(), &health.message, &at);
+        }
+        None => conditions::remove(list, AUDIT_DELIVERED),
     }
     let paused = found.account.as_ref().and_then(|a| a.paused_for()).and_then(|p| SignedDuration::try_from(p).ok());
     let until = paused

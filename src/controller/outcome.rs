@@ -189,6 +189,7 @@ fn record(status: &mut ManagedStatus, convergence: &Convergence, facts: &Facts<'
     }
     status.remote = Some(convergence.remote.clone());
     status.intent = if convergence.keep_intent { convergence.intent.clone().or(status.intent.take()) } else { None };
+    status.unconfirmed_version.clone_from(&convergence.unconfirmed);
     if let Some(applied) = &convergence.applied {
         status.applied.clone_from(applied);
     }
@@ -219,7 +220,7 @@ fn record(status: &mut ManagedStatus, convergence: &Convergence, facts: &Facts<'
 fn drift(plan: &Plan, end: &End, facts: &Facts<'_>) -> Vec<DriftItem> {
     let unwritten = plan.changes().filter(|_| !matches!(end, End::Done));
     let item = |change: &crate::engine::Change| {
-        let (desired, actual) = (change.to.as_ref().map(display::value), change.from.as_ref().map(display::value));
+        let (actual, desired) = change.sides();
         let path = display::escape(&change.path);
         let known = facts.previous.drift.iter().find(|d| d.path == path && d.desired == desired && d.actual == actual);
         let first_seen = known.map_or(Time(facts.now), |d| d.first_seen.clone());

@@ -25,6 +25,7 @@ fn convergence(end: End) -> Convergence {
         written: Vec::new(),
         conflicts: 0,
         intent: None,
+        unconfirmed: None,
         keep_intent: false,
         end,
     }
@@ -100,7 +101,10 @@ fn no_field_and_no_event_changes_when_no_fact_changed() {
 
 #[test]
 fn reported_drift_keeps_when_it_was_first_seen() {
-    let plan = Plan { drift: vec![Change { path: "/a".into(), from: Some(json!(2)), to: Some(json!(1)) }], ..Plan::default() };
+    let plan = Plan {
+        drift: vec![Change { path: "/a".into(), from: Some(json!(2)), to: Some(json!(1)), prose: false }],
+        ..Plan::default()
+    };
     let drifted = Convergence { plan: Some(plan), ..convergence(End::Done) };
     let none = ManagedStatus::default();
     let report =

@@ -21,6 +21,7 @@ use super::ledger::ClusterLedger;
 use super::load::{self, Due, Loaded, Preflight, preflight};
 use super::metrics::{ByKind, ByReason, Metrics};
 use super::orgs::{Granted, Orgs};
+use super::outbox::Outbox;
 use super::outcome::{self, EventDraft, Facts, Outcome, Verdict, outcome};
 use super::report::{self, Written};
 use super::schedule::Schedule;
@@ -46,6 +47,8 @@ pub struct Shared {
     pub client: Client,
     /// The organisations.
     pub orgs: Orgs,
+    /// Audit records on their way to the webhooks.
+    pub outbox: Outbox,
     /// The last remote states seen.
     pub states: States,
     /// Metrics.

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::declared::Draft;
 use super::finding::Finding;
-use super::kind::{Blocked, Kind, PlanInput, State};
+use super::kind::{Blocked, Kind, PlanInput, State, Texts};
 use super::memory::Memory;
-use super::plan::{Action, Change, Guard, Plan, Step, Target, Why};
+use super::plan::{Action, Guard, Plan, Step, Target, Why};
 use super::pointer::{self, Ignore};
 use super::propagation::Watch;
-use super::{diff, json as json_util};
+use super::{declared, diff, json as json_util};
 use crate::api::agent_assist_config::REFUSED;
 use crate::api::common::{GoDuration, MAX_DURATION, MIN_INTERVAL};
 use crate::api::conditions::Reason;
@@ -53,7 +54,7 @@ impl Kind for AgentAssistConfig {
     const KIND: &'static str = "AgentAssistConfig";
     type Desired = Desired;
 
-    fn validate(&self) -> Result<Desired, Vec<Finding>> {
+    fn validate(&self, _: &Texts) -> Result<Desired, Vec<Finding>> {
         let spec = &self.spec;
         let config = spec.config.as_ref().map(|text| text.parse());
         let ignore = Ignore::new(&spec.ignore);
@@ -106,15 +107,17 @@ impl Kind for AgentAssistConfig {
         let target = Target::new(CONFIG, &desired.id);
         let id = &desired.id;
         let state = input.state(&target, || format!("config {id} does not exist in this organisation; create it in Genesys Cloud or correct spec.configId in a new object"))?;
-        let draft = match &desired.content {
-            Content::Settings(settings) => settings_draft(settings, &desired.ignore, state, input),
+        let (action, draft) = match &desired.content {
+            Content::Settings(settings) => {
+                (Action::ConfigUpdate, declared::draft(settings, &Self::content(state), &desired.ignore, input))
+            }
             Content::Snapshot(version) => {
                 let absent = || format!("config {id} has no version {version}; set spec.restoreVersion to a version that exists");
                 let snapshot = input.state(&snapshot(id, *version), absent)?;
-                snapshot_draft((*version, snapshot), &desired.ignore, state, input)?
+                (Action::ConfigRestore, snapshot_draft((*version, snapshot), &desired.ignore, state, input)?)
             }
         };
-        draft.finish(target, state)
+        finish(draft, action, target, state)
     }
 
     fn is_unapplied(desired: &Desired, memory: &Memory) -> bool {
@@ -139,50 +142,6 @@ impl Kind for AgentAssistConfig {
 
 fn snapshot(id: &str, version: i32) -> Target {
     Target::new(SNAPSHOT, format!("{id}@{version}"))
-}
-
-/// What differs, before it becomes a step.
-struct Draft {
-    write: Vec<Change>,
-    after: Value,
-    why: Why,
-    action: Action,
-    plan: Plan,
-}
-
-fn settings_draft(settings: &Value, ignore: &Ignore, state: &State, input: &PlanInput<'_>) -> Draft {
-    let live = AgentAssistConfig::content(state);
-    let leaves = diff::leaves(settings, ignore);
-    let differing = diff::declared(settings, &live, ignore);
-    // After a restore the declared settings are a change of spec again.
-    let restored = input.memory.entries().iter().any(|a| a.path.is_empty());
-    let known = |change: &Change| {
-        !restored
-            && leaves
-                .iter()
-                .filter(|(path, _)| pointer::covers(&change.path, path))
-                .all(|(path, value)| input.memory.knows(path, value))
-    };
-    let (write, drift): (Vec<Change>, Vec<Change>) = differing.into_iter().partition(|change| match input.policy {
-        Policy::Enforce => true,
-        Policy::ReportDrift => !known(change),
-        Policy::Observe => false,
-    });
-    let mut plan = Plan { drift, applied: input.memory.entries(), ..Plan::default() };
-    let mut write = write;
-    let mut why = if write.iter().all(known) { Why::DriftRepair } else { Why::SpecChange };
-    if input.policy != Policy::Observe {
-        let undeclared = input.memory.undeclared(&leaves, &live, ignore);
-        if !undeclared.remove.is_empty() {
-            why = Why::SpecChange;
-        }
-        write.extend(undeclared.remove);
-        plan.released = undeclared.released;
-        plan.applied = input.memory.after(&leaves, &live, &plan.drift);
-    }
-    write.sort_by(|a, b| a.path.cmp(&b.path));
-    let after = diff::apply(&write, &live, ignore);
-    Draft { write, after, why, action: Action::ConfigUpdate, plan }
 }
 
 fn snapshot_draft(
@@ -217,49 +176,49 @@ fn snapshot_draft(
     }
     let after = diff::apply(&write, &live, ignore);
     let why = if known { Why::DriftRepair } else { Why::Restore };
-    Ok(Draft { write, after, why, action: Action::ConfigRestore, plan: Plan { drift, applied, ..Plan::default() } })
+    Ok(Draft { write, after, why, plan: Plan { drift, applied, ..Plan::default() } })
 }
 
-impl Draft {
-    fn finish(self, target: Target, state: &State) -> Result<Plan, Blocked> {
-        let mut plan = self.plan;
-        if self.write.is_empty() {
-            return Ok(plan);
-        }
-        let (etag, version) = match &state.guard {
-            Ok(Guard::EtagAndVersion { etag, version }) => (etag.clone(), *version),
-            Ok(_) => {
-                return Err(Blocked::new(
-                    Reason::InternalError,
-                    format!("{target} was read without its guard; this is a defect of the operator"),
-                ));
-            }
-            Err(why) => return Err(Blocked::new(Reason::RemoteRejected, format!("{target} is not written: {why}"))),
-        };
-        let Some(next) = version.checked_add(1) else {
-            return Err(Blocked::new(
-                Reason::RemoteRejected,
-                format!("{target} is not written: its version {version} has no successor; re-create the config in Genesys Cloud"),
-            ));
-        };
-        let before = AgentAssistConfig::content(state);
-        let mut body = self.after.clone();
-        if let Some(map) = body.as_object_mut() {
-            map.insert("version".into(), json!(next));
-        }
-        plan.steps.push(Step {
-            target,
-            guard: Guard::EtagAndVersion { etag, version },
-            action: self.action,
-            why: self.why,
-            version: next.to_string(),
-            changes: self.write,
-            body,
-            before_hash: json_util::canonical_hash(&before),
-            after_hash: json_util::canonical_hash(&self.after),
-        });
-        Ok(plan)
+/// A step from a draft, under the guard of the state it was computed from.
+fn finish(draft: Draft, action: Action, target: Target, state: &State) -> Result<Plan, Blocked> {
+    let mut plan = draft.plan;
+    if draft.write.is_empty() {
+        return Ok(plan);
     }
+    let (etag, version) = match &state.guard {
+        Ok(Guard::EtagAndVersion { etag, version }) => (etag.clone(), *version),
+        Ok(_) => {
+            return Err(Blocked::new(
+                Reason::InternalError,
+                format!("{target} was read without its guard; this is a defect of the operator"),
+            ));
+        }
+        Err(why) => return Err(Blocked::new(Reason::RemoteRejected, format!("{target} is not written: {why}"))),
+    };
+    let Some(next) = version.checked_add(1) else {
+        return Err(Blocked::new(
+            Reason::RemoteRejected,
+            format!("{target} is not written: its version {version} has no successor; re-create the config in Genesys Cloud"),
+        ));
+    };
+    let before = AgentAssistConfig::content(state);
+    let mut body = draft.after.clone();
+    if let Some(map) = body.as_object_mut() {
+        map.insert("version".into(), json!(next));
+    }
+    plan.steps.push(Step {
+        target,
+        guard: Guard::EtagAndVersion { etag, version },
+        action,
+        why: draft.why,
+        version: next.to_string(),
+        changes: draft.write,
+        body,
+        before_hash: json_util::canonical_hash(&before),
+        after_hash: json_util::canonical_hash(&draft.after),
+        tokens: None,
+    });
+    Ok(plan)
 }
 
 /// Ids of remote objects are one URL path segment.

@@ -1,7 +1,7 @@
 use super::*;
 use crate::api::ManagedStatus;
 use crate::api::status::RemoteState;
-use crate::engine::kind::{Observed, Seen};
+use crate::engine::kind::{Observed, Seen, Texts};
 
 fn object(spec: Value) -> AgentAssistConfig {
     serde_json::from_value(json!({
@@ -12,7 +12,7 @@ fn object(spec: Value) -> AgentAssistConfig {
 }
 
 fn desired(spec: Value) -> Desired {
-    object(spec).validate().unwrap()
+    object(spec).validate(&Texts::new()).unwrap()
 }
 
 fn state(document: Value) -> State {
@@ -34,7 +34,10 @@ fn plan_of(desired: &Desired, observed: &Observed, applied: Vec<AppliedField>, p
         ..Default::default()
     };
     let memory = Memory::of(Some(&status), "h", "c1");
-    AgentAssistConfig::plan(desired, &PlanInput { observed, memory: &memory, policy, now: jiff::Timestamp::UNIX_EPOCH })
+    AgentAssistConfig::plan(
+        desired,
+        &PlanInput { observed, memory: &memory, unconfirmed: None, numbers: &[], policy, now: jiff::Timestamp::UNIX_EPOCH },
+    )
 }
 
 fn spec(config: Value) -> Value {
@@ -47,7 +50,7 @@ fn all_findings_come_at_once_with_their_remedies() {
         "orgRef": {"name": "o"}, "configId": "../../users/u1", "interval": "5s", "ignore": ["rules"], "restoreVersion": 0,
         "config": {"versionRevert": true, "trafficShift": {"a": 1}, "id": "x", "version": 3},
     }))
-    .validate()
+    .validate(&Texts::new())
     .unwrap_err();
     let paths: Vec<&str> = findings.iter().map(|f| f.path.as_str()).collect();
     for path in [

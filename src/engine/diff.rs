@@ -122,7 +122,7 @@ impl Walk<'_> {
     }
 
     fn push(&mut self, from: Option<&Value>, to: Option<Value>) {
-        self.changes.push(Change { path: pointer::join(&self.path), from: from.cloned(), to });
+        self.changes.push(Change { path: pointer::join(&self.path), from: from.cloned(), to, prose: false });
     }
 }
 

@@ -15,6 +15,12 @@ pub const LONGEST_REPAIR_WAIT: Duration = Duration::from_secs(6 * 3600);
 /// Message of a write that waits for the change limit.
 pub const LIMITED: &str = "changeLimit.perHour of the org is used up; the change is written when the hour has moved on";
 
+/// Most repairs of drift in 24 hours where each leaves an immutable version behind.
+pub const REPAIRS_A_DAY: usize = 3;
+
+/// Message of a write that waits for room in the audit store.
+pub const BACKLOG: &str = "the audit records of this org cannot be delivered and their store is full; nothing more is written until the webhook accepts records again (see AuditDelivered on the GenesysOrg)";
+
 /// What decides.
 #[derive(Debug)]
 pub struct GateInput<'a> {
@@ -28,6 +34,10 @@ pub struct GateInput<'a> {
     pub not_kept: Option<&'a str>,
     /// The plan with this digest was refused; it is tried again then.
     pub refused: Option<&'a Refusal>,
+    /// Whether no more audit records can be kept.
+    pub audit_full: bool,
+    /// Most repairs in 24 hours, where they are limited.
+    pub repairs_a_day: Option<usize>,
     /// The past writes, newest first.
     pub history: &'a [HistoryEntry],
     /// Generation of the object.
@@ -84,13 +94,25 @@ pub fn decide(plan: &Plan, input: &GateInput<'_>) -> Gate {
     {
         return hold(refusal.reason, &refusal.message, Some(refusal.until));
     }
-    if let Some((path, until)) = contested(plan, input).filter(|_| !input.requested) {
-        let path = super::display::escape(&path);
+    if let Some(until) = used_up(plan, input).filter(|_| !input.requested) {
+        let most = input.repairs_a_day.unwrap_or_default();
         let message = format!(
-            "{path} is changed by somebody else again and again; it is repaired next at {}. Agree with the other writer, list it in spec.ignore, or set spec.policy to ReportDrift",
+            "it was repaired {most} times within 24 hours, and each repair makes a version that stays for ever; it is repaired next at {}. Agree with the other writer, or set spec.policy to ReportDrift",
             seconds(until)
         );
         return hold(Reason::Progressing, &message, Some(until));
+    }
+    if let Some((path, until)) = contested(plan, input).filter(|_| !input.requested) {
+        let path = super::display::escape(&path);
+        let ignore = if input.repairs_a_day.is_none() { " list it in spec.ignore," } else { "" };
+        let message = format!(
+            "{path} is changed by somebody else again and again; it is repaired next at {}. Agree with the other writer,{ignore} or set spec.policy to ReportDrift",
+            seconds(until)
+        );
+        return hold(Reason::Progressing, &message, Some(until));
+    }
+    if input.audit_full {
+        return hold(Reason::AuditBacklog, BACKLOG, None);
     }
     let digest = plan.digest();
     if input.approval_required && input.approved != Some(digest.as_str()) {
@@ -121,6 +143,14 @@ fn contested(plan: &Plan, input: &GateInput<'_>) -> Option<(String, Timestamp)> 
         .filter_map(|change| Some((change.path.clone(), next_repair(&change.path, input)?)))
         .max_by_key(|(_, at)| *at)
         .filter(|(_, at)| *at > input.now)
+}
+
+/// When the next repair is allowed, where those of a day are used up.
+fn used_up(plan: &Plan, input: &GateInput<'_>) -> Option<Timestamp> {
+    let most = input.repairs_a_day.filter(|_| plan.why() == Some(Why::DriftRepair))?;
+    let mut repairs = input.history.iter().filter(|entry| entry.why == Why::DriftRepair.as_str()).map(|entry| entry.time.0);
+    let until = repairs.nth(most.checked_sub(1)?)?.checked_add(jiff::SignedDuration::from_hours(24)).ok()?;
+    (until > input.now).then_some(until)
 }
 
 fn next_repair(path: &str, input: &GateInput<'_>) -> Option<Timestamp> {
@@ -165,7 +195,7 @@ mod tests {
     }
 
     fn plan(why: Why) -> Plan {
-        let change = Change { path: "/a".into(), from: Some(json!(1)), to: Some(json!(2)) };
+        let change = Change { path: "/a".into(), from: Some(json!(1)), to: Some(json!(2)), prose: false };
         let step = Step {
             target: Target::new("config", "c1"),
             guard: Guard::None,
@@ -176,6 +206,7 @@ mod tests {
             body: Value::Null,
             before_hash: None,
             after_hash: None,
+            tokens: None,
         };
         Plan { steps: vec![step], ..Plan::default() }
     }
@@ -187,6 +218,8 @@ mod tests {
             limited_until: None,
             not_kept: None,
             refused: None,
+            audit_full: false,
+            repairs_a_day: None,
             history,
             generation: 1,
             interval: Duration::from_secs(600),
@@ -241,6 +274,28 @@ mod tests {
         asked.requested = true;
         assert_eq!(decide(&plan(Why::DriftRepair), &asked), Gate::Run);
         assert_eq!(decide(&plan(Why::SpecChange), &input(&history)), Gate::Run);
+    }
+
+    #[test]
+    fn immutable_versions_are_repaired_a_few_times_a_day_only() {
+        let history = [repair(-3_600), repair(-40_000), repair(-80_000), repair(-90_000)];
+        let mut gate = input(&history);
+        assert_eq!(decide(&plan(Why::DriftRepair), &gate), Gate::Run);
+        gate.repairs_a_day = Some(3);
+        let Gate::Hold { until: Some(until), .. } = decide(&plan(Why::DriftRepair), &gate) else { panic!("held") };
+        assert_eq!(until, at(-80_000 + 86_400));
+        assert_eq!(decide(&plan(Why::SpecChange), &gate), Gate::Run);
+        gate.now = until;
+        assert_eq!(decide(&plan(Why::DriftRepair), &gate), Gate::Run);
+        (gate.now, gate.requested) = (at(0), true);
+        assert_eq!(decide(&plan(Why::DriftRepair), &gate), Gate::Run);
+    }
+
+    #[test]
+    fn nothing_is_written_without_room_for_its_audit_record() {
+        let mut gate = input(&[]);
+        gate.audit_full = true;
+        assert!(matches!(decide(&plan(Why::Restore), &gate), Gate::Hold { reason: Reason::AuditBacklog, .. }));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use url::{Host, Url};
 
 use super::finding::Finding;
-use crate::api::genesys_org::{AllowedNamespaces, From, GenesysOrgSpec};
+use crate::api::genesys_org::{AllowedNamespaces, From, GenesysOrgSpec, KeyRef};
 
 /// Which custom endpoints the operator was started for.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +54,7 @@ pub fn validate(spec: &GenesysOrgSpec, allowed: &AllowedEndpoints) -> Result<Pla
         ));
     }
     secret_rule("/spec/credentials/secretRef/name", &spec.credentials.secret_ref.name, &mut findings);
+    webhook(spec, allowed, &mut findings);
     let place = match (&spec.region, &spec.endpoints) {
         (Some(region), None) => Some(Place::Region(region.id())),
         (None, Some(endpoints)) => {
@@ -74,6 +75,51 @@ pub fn validate(spec: &GenesysOrgSpec, allowed: &AllowedEndpoints) -> Result<Pla
         Some(place) if findings.is_empty() => Ok(place),
         _ => Err(findings),
     }
+}
+
+/// Where audit records go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// The URL that they are posted to.
+    pub url: Url,
+    /// Whether a private address is meant: the operator was started for this endpoint.
+    pub private: bool,
+    /// The key that signs them.
+    pub key: Option<KeyRef>,
+}
+
+/// The webhook of an org, where it has one without findings. Plain http and private addresses are for endpoints that the operator
+/// was started for: a record must not reach what only the operator can reach. Names are checked when they are resolved.
+pub fn webhook(spec: &GenesysOrgSpec, allowed: &AllowedEndpoints, findings: &mut Vec<Finding>) -> Option<Hook> {
+    let webhook = spec.audit.as_ref()?.webhook.as_ref()?;
+    let path = "/spec/audit/webhook/url";
+    let before = findings.len();
+    if let Some(key) = &webhook.signing_key_ref {
+        secret_rule("/spec/audit/webhook/signingKeyRef/name", &key.name, findings);
+    }
+    let url = match Url::parse(&webhook.url) {
+        Ok(url) => url,
+        Err(error) => {
+            findings.push(Finding::new(
+                path,
+                format!("it is not a URL ({error})"),
+                "write it as https://audit.example.com/records",
+            ));
+            return None;
+        }
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        findings.push(Finding::new(path, "it holds a user", "remove it, and sign the records with signingKeyRef"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        findings.push(Finding::new(path, "it holds a query or fragment", "remove it; URLs are shown in conditions and logs"));
+    }
+    let private = allowed.allows(&url);
+    if url.scheme() != "https" && !(url.scheme() == "http" && private) {
+        let remedy = "use https; http is for a URL that the operator was started for with --allow-endpoint";
+        findings.push(Finding::new(path, format!("scheme {} is not allowed", super::display::escape(url.scheme())), remedy));
+    }
+    (findings.len() == before).then(|| Hook { url, private, key: webhook.signing_key_ref.clone() })
 }
 
 /// The name goes into a URL path of the API server.

@@ -1,5 +1,6 @@
 //! What a kind brings to the engine: its rules, its targets, and its plan.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -15,11 +16,17 @@ use crate::api::{Managed, Policy};
 pub trait Kind: Managed {
     /// Kind as in manifests; also the label of metrics.
     const KIND: &'static str;
+    /// Who numbers the versions of the remote object, and so what a lost answer means.
+    const VERSIONS: Versions = Versions::Counted;
     /// The validated spec. Later phases do not see the raw one.
     type Desired: Send + Sync;
 
-    /// Phase 2: the desired state, or all findings.
-    fn validate(&self) -> Result<Self::Desired, Vec<Finding>>;
+    /// The texts outside of the object that its spec refers to. They are read before phase 2.
+    fn sources(&self) -> Vec<Source> {
+        Vec::new()
+    }
+    /// Phase 2: the desired state, or all findings. `texts` holds the sources that could be read.
+    fn validate(&self, texts: &Texts) -> Result<Self::Desired, Vec<Finding>>;
     /// What phase 3 reads. The first target is the one that `status.remote` is about.
     fn targets(desired: &Self::Desired) -> Vec<Target>;
     /// Phase 4: the plan, or why there can be none.
@@ -28,10 +35,52 @@ pub trait Kind: Managed {
     fn is_unapplied(desired: &Self::Desired, memory: &Memory) -> bool;
     /// The live content as this kind manifests it, as a check that two states hold the same: what takes part in comparisons.
     fn content(state: &State) -> Value;
+    /// Where the remote stands relative to a write that asked for `version`; `None` where it cannot be told.
+    fn standing(state: &State, version: &str) -> Option<Standing> {
+        let (live, asked): (i64, i64) = (state.version.as_deref()?.parse().ok()?, version.parse().ok()?);
+        Some(match live.cmp(&asked) {
+            Ordering::Less => Standing::Before,
+            Ordering::Equal => Standing::At(Self::content(state)),
+            Ordering::Greater => Standing::Beyond,
+        })
+    }
     /// Whether and how propagation of a write is watched.
     fn propagation(_desired: &Self::Desired) -> Option<super::propagation::Watch> {
         None
     }
+}
+
+/// A text outside of the object: a key of a ConfigMap in the object's namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Source {
+    /// Name of the ConfigMap.
+    pub name: String,
+    /// Key in it.
+    pub key: String,
+}
+
+/// The texts that were read, by source.
+pub type Texts = BTreeMap<Source, String>;
+
+/// Who numbers the versions of a remote object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Versions {
+    /// The server counts: a write asks for the next number, under a guard that makes a second effect impossible.
+    Counted,
+    /// Each write creates an immutable version under a number that the writer chooses. A write whose answer was lost is looked
+    /// up by its number, which is used again until it is seen; and repairs are few, since each stays for ever.
+    Created,
+}
+
+/// Where the remote stands relative to a write.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Standing {
+    /// The version that the write asked for is not there.
+    Before,
+    /// It is there, with this content.
+    At(Value),
+    /// The server counted on: what became of that version cannot be told from here.
+    Beyond,
 }
 
 /// What phase 4 knows.
@@ -41,6 +90,10 @@ pub struct PlanInput<'a> {
     pub observed: &'a Observed,
     /// What the status remembers.
     pub memory: &'a Memory,
+    /// The number of a version whose creation was never confirmed ([`Versions::Created`]).
+    pub unconfirmed: Option<&'a str>,
+    /// The numbers of versions that status remembers.
+    pub numbers: &'a [String],
     /// What may be done about a difference.
     pub policy: Policy,
     /// The time.

@@ -3,6 +3,7 @@
 //! No async, no clock, no client: time comes in as a value, and everything that goes out is a value.
 
 pub mod agent_assist_config;
+pub mod declared;
 pub mod diff;
 pub mod display;
 pub mod finding;
@@ -13,6 +14,7 @@ pub mod kind;
 pub mod memory;
 pub mod plan;
 pub mod pointer;
+pub mod prompt_template;
 pub mod prompt_text;
 pub mod propagation;
 pub mod words;

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{display, json as json_util};
+use super::{display, json as json_util, words};
 use crate::api::status::AppliedField;
 
 /// A remote object that is read or written: `config/retail-assist`, `user/u1`.
@@ -114,15 +114,32 @@ pub struct Change {
     /// New value; unset where the field is removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<Value>,
+    /// Whether it is prose, such as the text of a prompt: outside of a plan it is shown as length and digest only.
+    #[serde(skip)]
+    pub prose: bool,
+}
+
+impl Change {
+    /// The live and the new value for people, bounded and escaped.
+    pub fn sides(&self) -> (Option<String>, Option<String>) {
+        let shown = |side: &Value| if self.prose { display::digest(side) } else { display::value(side) };
+        (self.from.as_ref().map(shown), self.to.as_ref().map(shown))
+    }
+
+    /// The words that change, where both sides are prose.
+    fn words(&self) -> Option<words::WordDiff> {
+        let text = |side: &'_ Option<Value>| side.as_ref().and_then(Value::as_str).map(str::to_owned);
+        text(&self.from).zip(text(&self.to)).filter(|_| self.prose).map(|(from, to)| words::diff(&from, &to))
+    }
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = display::escape(&self.path);
-        match (&self.from, &self.to) {
-            (Some(from), Some(to)) => write!(f, "~ {path}: {} -> {}", display::value(from), display::value(to)),
-            (None, Some(to)) => write!(f, "+ {path}: {}", display::value(to)),
-            (Some(from), None) => write!(f, "- {path}: {}", display::value(from)),
+        match self.sides() {
+            (Some(from), Some(to)) => write!(f, "~ {path}: {from} -> {to}"),
+            (None, Some(to)) => write!(f, "+ {path}: {to}"),
+            (Some(from), None) => write!(f, "- {path}: {from}"),
             (None, None) => write!(f, "  {path}"),
         }
     }
@@ -153,6 +170,9 @@ pub struct Step {
     /// SHA-256 of the content after, as RFC 8785 JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after_hash: Option<String>,
+    /// Estimated tokens of a prompt (contract section 4), for its audit record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<f64>,
 }
 
 /// What is to be done, and what is only to be reported.
@@ -174,6 +194,11 @@ impl Plan {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// Whether one of the writes has no guard: it follows a fresh read (P2, S4).
+    pub fn is_unguarded(&self) -> bool {
+        self.steps.iter().any(|step| step.guard == Guard::None)
     }
 
     /// Digest over the targets and the list of (path, from, to): a foreign edit elsewhere does not change it.
@@ -226,6 +251,9 @@ impl fmt::Display for Plan {
             writeln!(f, "{} ({}, {guard})", step.target, step.why.as_str())?;
             for change in &step.changes {
                 writeln!(f, "  {change}")?;
+                if let Some(words) = change.words() {
+                    words.to_string().lines().try_for_each(|line| writeln!(f, "      {line}"))?;
+                }
             }
         }
         for change in &self.drift {

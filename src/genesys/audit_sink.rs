@@ -13,7 +13,6 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use url::Url;
 
-use super::endpoints::is_loopback;
 use super::error::{Error, ErrorKind};
 use super::wire;
 use addresses::{GlobalOnly, Refused};
@@ -73,7 +72,7 @@ impl Sink {
         if key.as_ref().is_some_and(|key| key.expose_secret().is_empty()) {
             return Err(refused("the signing key of the audit webhook is empty"));
         }
-        let mut builder = wire::builder().https_only(!is_loopback(&url)).timeout(timeout);
+        let mut builder = wire::builder().https_only(url.scheme() == "https").timeout(timeout);
         if !private {
             builder = builder.dns_resolver(GlobalOnly);
         }
@@ -120,8 +119,8 @@ fn check(url: &Url, private: bool) -> Result<(), &'static str> {
     }
     match url.scheme() {
         "https" => {}
-        "http" if private && is_loopback(url) => {}
-        _ => return Err("the audit webhook must use https (http is allowed to a loopback address only, where that is allowed)"),
+        "http" if private => {}
+        _ => return Err("the audit webhook must use https (http only where this endpoint was allowed)"),
     }
     // The resolver never gets to see an address.
     let literal = match url.host() {

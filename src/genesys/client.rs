@@ -15,6 +15,7 @@ use super::endpoints::{self, Endpoints};
 use super::error::{Error, ErrorKind};
 use super::lane::Lane;
 use super::observer::Observer;
+use super::retry::RetryClass;
 use super::timing::Timing;
 use super::token::{Step, T1, Token, Tokens};
 use super::wire::Wire;
@@ -68,7 +69,7 @@ impl Client {
     /// wait in [`Lane::Underway`].
     #[must_use]
     pub fn session(&self, ticket: Ticket) -> Session {
-        Session { client: self.clone(), prepaid: Some(ticket) }
+        Session { client: self.clone(), prepaid: Some(ticket), reserved: None }
     }
 }
 
@@ -83,6 +84,8 @@ impl std::fmt::Debug for Client {
 pub struct Session {
     client: Client,
     prepaid: Option<Ticket>,
+    /// Kept for a write without a guard.
+    reserved: Option<Ticket>,
 }
 
 /// What comes after a request that did not end its call.
@@ -108,6 +111,9 @@ impl Session {
         let url = call.url(&self.client.api)?;
         let mut run = Run::new(&self.client, &call);
         loop {
+            if call.class == RetryClass::UnguardedWrite && self.prepaid.is_none() {
+                self.prepaid = self.reserved.take();
+            }
             let (token, ticket) = match self.admit(call.endpoint).await {
                 Ok(admitted) => admitted,
                 Err(error) => return Err(run.ended(error)),
@@ -124,6 +130,14 @@ impl Session {
                 Ok(Next::Again) => {}
                 Err(error) => return Err(run.ended(error)),
             }
+        }
+    }
+
+    /// Takes the budget for one write without a guard in advance, so that it follows the read before it at once. It is kept
+    /// until such a write is sent.
+    pub async fn reserve(&mut self) {
+        if self.reserved.is_none() {
+            self.reserved = Some(self.client.account.budget().ticket(Lane::Underway).await);
         }
     }
 

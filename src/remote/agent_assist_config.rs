@@ -9,7 +9,7 @@ use crate::engine::{Guard, Step, Target};
 use crate::genesys::{ConfigState, Error, ErrorKind, Etag, Gate, Session, configs, conversations};
 
 impl Remote for AgentAssistConfig {
-    async fn read(session: &mut Session, target: &Target) -> Result<Option<Sent>, Error> {
+    async fn read(session: &mut Session, target: &Target, _: Option<&str>) -> Result<Option<Sent>, Error> {
         let answer = match target.id.rsplit_once('@').filter(|_| target.family == SNAPSHOT) {
             Some((id, version)) => match version.parse() {
                 Ok(version) => configs::get_version(session, id, version).await,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::api::status::IntentStep;
-use crate::engine::Step;
+use crate::engine::{Action, Step};
 
 /// How an attempted write ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -66,10 +66,14 @@ pub struct AuditRecord {
     pub name: String,
     pub generation: i64,
     pub remote_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template_id: Option<String>,
     pub version: String,
     pub latency_ms: u64,
     pub generation_success_rate: f64,
     pub rollback_directive: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimated_context_tokens: Option<f64>,
     pub before_hash: Option<String>,
     pub after_hash: Option<String>,
     pub correlation_id: Option<String>,
@@ -95,6 +99,7 @@ impl Attempt {
             version: step.version.clone(),
             before_hash: step.before_hash.clone(),
             after_hash: step.after_hash.clone(),
+            estimated_tokens: step.tokens,
         };
         Self { step, began }
     }
@@ -102,6 +107,9 @@ impl Attempt {
     /// Its record.
     pub fn record(&self, subject: &Subject, status: AuditStatus, correlation_id: Option<String>, now: Timestamp) -> AuditRecord {
         let latency = now.duration_since(self.began).as_millis();
+        let remote_id = self.step.target.split_once('/').map_or_else(|| self.step.target.clone(), |(_, id)| id.to_owned());
+        let promotion = self.step.action == Action::VersionPromotion.as_str();
+        let status = if promotion && status == AuditStatus::Applied { AuditStatus::Promoted } else { status };
         AuditRecord {
             timestamp: now.to_string(),
             audit_id: self.step.audit_id.clone(),
@@ -112,11 +120,13 @@ impl Attempt {
             kind: subject.kind.clone(),
             name: subject.name.clone(),
             generation: subject.generation,
-            remote_id: self.step.target.split_once('/').map_or_else(|| self.step.target.clone(), |(_, id)| id.to_owned()),
+            template_id: promotion.then(|| remote_id.clone()),
+            remote_id,
             version: self.step.version.clone(),
             latency_ms: u64::try_from(latency).unwrap_or_default(),
             generation_success_rate: if matches!(status, AuditStatus::Promoted | AuditStatus::Applied) { 1.0 } else { 0.0 },
             rollback_directive: false,
+            estimated_context_tokens: self.step.estimated_tokens,
             before_hash: self.step.before_hash.clone(),
             after_hash: self.step.after_hash.clone(),
             correlation_id,

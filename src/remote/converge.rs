@@ -1,10 +1,11 @@
 //! Phases 3 to 6 of one object: observe, plan, guard, execute, and once more after a lost guard. The controller and the CLI
 //! run the same loop; what differs is the [`Ledger`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use tokio::time::Instant;
 
 use super::audit::{Attempt, AuditStatus, Subject};
 use super::failure::{Failure, Retry};
@@ -14,7 +15,7 @@ use super::{Remote, Sent};
 use crate::api::conditions::Reason;
 use crate::api::status::{AppliedField, HistoryEntry, Intent, ManagedStatus, RemoteState};
 use crate::engine::gate::{self, Gate, GateInput, Refusal};
-use crate::engine::kind::{Blocked, Seen};
+use crate::engine::kind::{Blocked, Seen, Standing, Versions};
 use crate::engine::memory::Memory;
 use crate::engine::{Observed, Plan, PlanInput, Target, Why, display};
 use crate::genesys::Session;
@@ -67,8 +68,10 @@ pub struct Convergence {
     pub conflicts: u32,
     /// The intent that was recorded last, where one was.
     pub intent: Option<Intent>,
-    /// Whether the intent stays in status: a write is unresolved.
+    /// Whether the intent stays in status: a write is unresolved, or its audit record is not safe yet.
     pub keep_intent: bool,
+    /// The number of a version whose creation was never confirmed ([`Versions::Created`]).
+    pub unconfirmed: Option<String>,
     /// How it ended.
     pub end: End,
 }
@@ -118,6 +121,8 @@ pub(super) struct Run<'a, K: Remote, L: Ledger> {
     pub(super) ledger: &'a L,
     pub(super) observed: Observed,
     pub(super) remembered: BTreeSet<Target>,
+    /// When each target was read.
+    pub(super) read_at: BTreeMap<Target, Instant>,
     /// Immediate retries that are left.
     pub(super) retries: u32,
     /// Fields that an interrupted write created.
@@ -143,12 +148,13 @@ pub async fn converge<K: Remote, L: Ledger>(
         conflicts: 0,
         intent: None,
         keep_intent: request.status.intent.is_some(),
+        unconfirmed: same.and_then(|_| request.status.unconfirmed_version.clone()),
         end: End::Done,
     };
     let retries = u32::from(request.immediate_retry);
     let observed = Observed::new();
-    let mut run =
-        Run { request, session, states, ledger, observed, remembered: BTreeSet::new(), retries, created: Vec::new(), out };
+    let (remembered, read_at) = (BTreeSet::new(), BTreeMap::new());
+    let mut run = Run { request, session, states, ledger, observed, remembered, read_at, retries, created: Vec::new(), out };
     run.out.end = run.run().await;
     run.out
 }
@@ -159,7 +165,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         if let Err(failure) = self.observe_all(max_age).await {
             return End::Failed(failure);
         }
-        self.settle_intent();
+        self.settle_intent().await;
         loop {
             let planned = self.plan();
             let decision = planned.as_ref().ok().map(|plan| self.decide(plan));
@@ -172,6 +178,12 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             }
             let plan = match (planned, decision) {
                 (Err(blocked), _) => return End::Blocked(blocked),
+                (Ok(plan), Some(Gate::Run)) if plan.is_unguarded() && !self.is_fresh(&plan).await => {
+                    if let Err(failure) = self.observe_all(None).await {
+                        return End::Failed(failure);
+                    }
+                    continue;
+                }
                 (Ok(plan), Some(Gate::Run)) => plan,
                 (Ok(plan), Some(Gate::Hold { reason, message, until })) => {
                     self.out.plan = Some(plan);
@@ -191,23 +203,26 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
 
     /// Executes all steps once. `None`: live states were read again, and it is to be planned anew.
     async fn round(&mut self, plan: Plan) -> Option<End> {
-        if let Err(until) = plan.steps.iter().try_for_each(|step| self.ledger.attempt(step.why)) {
-            let end = End::Held { reason: Reason::ChangeBudgetExceeded, message: gate::LIMITED.to_owned(), until: Some(until) };
-            self.out.plan = Some(plan);
-            return Some(end);
-        }
         let attempts: Vec<Attempt> = plan.steps.iter().map(|step| Attempt::new(step, self.ledger.now())).collect();
         if let Err(why) = self.intend(&plan, &attempts).await {
-            plan.steps.iter().for_each(|_| self.ledger.not_attempted());
             return Some(End::Halted(why));
         }
         let (mut over, mut again) = (None, false);
         for (step, attempt) in plan.steps.iter().zip(&attempts) {
-            match self.step(step, attempt, &plan).await {
+            let end = match self.ledger.attempt(step.why) {
+                Ok(()) => self.step(step, attempt, &plan).await,
+                Err(until) => StepEnd::Over(End::Held {
+                    reason: Reason::ChangeBudgetExceeded,
+                    message: gate::LIMITED.to_owned(),
+                    until: Some(until),
+                }),
+            };
+            match end {
                 StepEnd::Settled => {}
                 StepEnd::Again => again = true,
                 StepEnd::Over(end) => {
-                    let stop = matches!(end, End::Halted(_) | End::Failed(Failure { retry: Retry::After(_), .. }));
+                    let paused = matches!(end, End::Failed(Failure { retry: Retry::After(_), .. }));
+                    let stop = paused || matches!(end, End::Halted(_) | End::Held { .. });
                     over.get_or_insert(end);
                     if stop {
                         break;
@@ -230,7 +245,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             Ok(left) => left.changes().take(MAX_PATHS).map(|c| display::escape(&c.path)).collect(),
             Err(blocked) => vec![blocked.message],
         };
-        End::NotKept(not_kept(&left))
+        End::NotKept(not_kept::<K>(&left))
     }
 
     async fn intend(&mut self, plan: &Plan, attempts: &[Attempt]) -> Result<(), String> {
@@ -238,6 +253,9 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         let intent = Intent {
             digest: plan.digest(),
             time: Time(self.ledger.now()),
+            generation: self.request.subject.generation,
+            why: plan.why().map(|why| why.as_str().to_owned()).unwrap_or_default(),
+            paths: plan.changes().take(MAX_PATHS).map(|c| c.path.clone()).collect(),
             steps: attempts.iter().map(|a| a.step.clone()).collect(),
             creates: plan.applied.iter().filter(new).map(|a| a.path.clone()).collect(),
         };
@@ -249,9 +267,23 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
 
     pub(super) fn plan(&self) -> Result<Plan, Blocked> {
         let memory = self.memory();
-        let input =
-            PlanInput { observed: &self.observed, memory: &memory, policy: self.request.object.policy(), now: self.ledger.now() };
+        let input = PlanInput {
+            observed: &self.observed,
+            memory: &memory,
+            unconfirmed: self.out.unconfirmed.as_deref(),
+            numbers: &self.numbers(),
+            policy: self.request.object.policy(),
+            now: self.ledger.now(),
+        };
         K::plan(self.request.desired, &input)
+    }
+
+    /// The numbers of versions that are known besides those that a read showed.
+    fn numbers(&self) -> Vec<String> {
+        let same =
+            self.request.status.remote.as_ref().is_some_and(|r| r.host == self.out.remote.host && r.id == self.out.remote.id);
+        let past = self.request.status.history.iter().filter(|_| same);
+        past.chain(&self.out.written).map(|entry| entry.version.clone()).chain(self.out.remote.version.clone()).collect()
     }
 
     fn memory(&self) -> Memory {
@@ -270,6 +302,8 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
                 limited_until: plan.why().and_then(|why| self.ledger.limited_until(why)),
                 not_kept: not_kept.as_deref(),
                 refused: request.refused,
+                audit_full: self.ledger.is_audit_full(),
+                repairs_a_day: (K::VERSIONS == Versions::Created).then_some(gate::REPAIRS_A_DAY),
                 history: &request.status.history,
                 generation: request.subject.generation,
                 interval: request.object.interval(),
@@ -284,18 +318,26 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         let last = self.request.status.history.first()?;
         let own = last.generation == self.request.subject.generation && self.out.remote.version.as_deref() == Some(&last.version);
         let left: Vec<String> = plan.changes().take(MAX_PATHS).map(|c| display::escape(&c.path)).collect();
-        (own && plan.why() == Some(Why::DriftRepair)).then(|| not_kept(&left))
+        (own && plan.why() == Some(Why::DriftRepair)).then(|| not_kept::<K>(&left))
     }
 
     async fn observe_all(&mut self, max_age: Option<Duration>) -> Result<(), Failure> {
         self.remembered.clear();
+        // A version that may have been created is looked for, however many are newer.
+        let intended = self.request.status.intent.as_ref().and_then(|intent| intent.steps.first()).map(|s| s.version.clone());
+        let sought = self.out.unconfirmed.clone().or(intended);
         for target in K::targets(self.request.desired) {
-            self.observe(&target, max_age).await?;
+            self.observe(&target, max_age, sought.as_deref()).await?;
         }
         Ok(())
     }
 
-    pub(super) async fn observe(&mut self, target: &Target, max_age: Option<Duration>) -> Result<(), Failure> {
+    pub(super) async fn observe(
+        &mut self,
+        target: &Target,
+        max_age: Option<Duration>,
+        sought: Option<&str>,
+    ) -> Result<(), Failure> {
         let key = self.key(target);
         let immutable = K::is_immutable(target);
         let max_age = if immutable { Some(Duration::MAX) } else { max_age };
@@ -306,7 +348,8 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             self.take(target, Some(&sent));
             return Ok(());
         }
-        let answer = K::read(self.session, target).await.map_err(|error| Failure::of(&error, &target.to_string(), true))?;
+        let answer =
+            K::read(self.session, target, sought).await.map_err(|error| Failure::of(&error, &target.to_string(), true))?;
         self.out.observed = true;
         self.remembered.remove(target);
         match &answer {
@@ -323,21 +366,34 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             self.out.remote.version.clone_from(&sent.version);
             self.out.remote.etag.clone_from(&sent.etag);
         }
-        self.observed.insert(target.clone(), sent.map_or(Seen::Absent, |sent| Seen::Present(sent.state())));
+        self.read_at.insert(target.clone(), Instant::now());
+        let seen = sent.map_or(Seen::Absent, |sent| Seen::Present(sent.state()));
+        if let (Seen::Present(state), Some(number), true) = (&seen, &self.out.unconfirmed, primary)
+            && K::standing(state, number).is_some_and(|standing| standing != Standing::Before)
+        {
+            self.out.unconfirmed = None;
+        }
+        self.observed.insert(target.clone(), seen);
     }
 
     pub(super) fn key(&self, target: &Target) -> Key {
         (self.request.connection.to_owned(), target.clone())
     }
 
-    pub(super) fn audit(&self, attempt: &Attempt, status: AuditStatus, correlation: Option<String>) {
-        self.ledger.audit(&attempt.record(self.request.subject, status, correlation, self.ledger.now()));
+    /// Reports the outcome of an attempt. Until the record is safe the intent stays: it is what the record can be made from.
+    pub(super) async fn audit(&mut self, attempt: &Attempt, status: AuditStatus, correlation: Option<String>) {
+        let record = attempt.record(self.request.subject, status, correlation, self.ledger.now());
+        if let Err(error) = self.ledger.audit(record).await {
+            tracing::warn!(error, audit_id = attempt.step.audit_id, "an audit record could not be stored; it is tried again");
+            self.out.keep_intent = true;
+        }
     }
 }
 
-fn not_kept(paths: &[String]) -> String {
-    format!(
-        "Genesys Cloud does not keep what is written at {}; list what the server sets in spec.ignore, or declare the value that it keeps",
-        paths.join(", ")
-    )
+fn not_kept<K: Remote>(paths: &[String]) -> String {
+    let remedy = match K::VERSIONS {
+        Versions::Counted => "list what the server sets in spec.ignore, or declare the value that it keeps",
+        Versions::Created => "declare the value that it keeps; no further version is made until then",
+    };
+    format!("Genesys Cloud does not keep what is written at {}; {remedy}", paths.join(", "))
 }

@@ -9,15 +9,18 @@ use super::ledger::Ledger;
 use super::{Remote, Sent};
 use crate::api::conditions::Reason;
 use crate::api::status::HistoryEntry;
-use crate::engine::kind::Seen;
+use crate::engine::kind::{Seen, Standing};
 use crate::engine::{Guard, Plan, Step};
 use crate::genesys::{Error, ErrorKind};
 
 impl<K: Remote, L: Ledger> Run<'_, K, L> {
     pub(super) async fn step(&mut self, step: &Step, attempt: &Attempt, plan: &Plan) -> StepEnd {
+        if step.guard == Guard::None {
+            return self.unguarded(step, attempt, plan).await;
+        }
         match K::write(self.session, step, self.ledger.gate()).await {
             Ok(sent) if accepted(step, &sent) => {
-                self.settled(step, attempt, plan, &sent);
+                self.settled(step, attempt, plan, &sent).await;
                 StepEnd::Settled
             }
             Ok(sent) => self.unshown(step, attempt, plan, sent.correlation_id).await,
@@ -25,7 +28,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         }
     }
 
-    async fn failed(&mut self, step: &Step, attempt: &Attempt, plan: &Plan, error: &Error) -> StepEnd {
+    pub(super) async fn failed(&mut self, step: &Step, attempt: &Attempt, plan: &Plan, error: &Error) -> StepEnd {
         let correlation = error.correlation_id().map(str::to_owned);
         let failure = Failure::of(error, &step.target.to_string(), false);
         match error.kind {
@@ -36,14 +39,14 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
                     self.ledger.not_attempted();
                 } else if !error.uncertain {
                     // The requests before it were refused: an attempt like any other.
-                    self.audit(attempt, AuditStatus::Failed, correlation);
+                    self.audit(attempt, AuditStatus::Failed, correlation).await;
                 }
                 StepEnd::Over(End::Halted(error.detail.clone().unwrap_or_else(|| error.to_string())))
             }
             ErrorKind::Conflict => self.lost_guard(step, attempt, plan, error.uncertain, correlation).await,
             ErrorKind::LostAnswer => self.lost_answer(step, attempt, plan, failure, correlation).await,
             ErrorKind::Rejected | ErrorKind::Forbidden => {
-                self.audit(attempt, AuditStatus::Failed, correlation);
+                self.audit(attempt, AuditStatus::Failed, correlation).await;
                 StepEnd::Over(End::Refused(plan.digest(), failure))
             }
             _ => {
@@ -51,7 +54,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
                 if error.requests == 0 {
                     self.ledger.not_attempted();
                 } else {
-                    self.audit(attempt, AuditStatus::Failed, correlation);
+                    self.audit(attempt, AuditStatus::Failed, correlation).await;
                 }
                 self.states.forget(&self.key(&step.target));
                 StepEnd::Over(End::Failed(failure))
@@ -76,29 +79,29 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             )))
         };
         if self.retries == 0 && !uncertain {
-            self.conflict(attempt, correlation);
+            self.conflict(attempt, correlation).await;
             return lost();
         }
-        if let Err(failure) = self.observe(&step.target, None).await {
+        if let Err(failure) = self.observe(&step.target, None, None).await {
             if uncertain {
                 // It may have met its own write: the intent stays, and the next reconcile looks again.
                 self.out.keep_intent = true;
             } else {
-                self.conflict(attempt, correlation);
+                self.conflict(attempt, correlation).await;
             }
             return StepEnd::Over(End::Failed(failure));
         }
         if uncertain && self.holds(step) {
             // A repeat met its own write.
-            self.took_effect(step, attempt, plan, correlation);
+            self.took_effect(step, attempt, plan, correlation).await;
             return StepEnd::Again;
         }
-        if uncertain && self.live_version(step) > step.version.parse().ok() {
+        if uncertain && self.standing(step) == Some(Standing::Beyond) {
             // Either it lost, or it took effect and somebody wrote on top of it.
             self.out.conflicts += 1;
-            self.audit(attempt, AuditStatus::Unknown, correlation);
+            self.audit(attempt, AuditStatus::Unknown, correlation).await;
         } else {
-            self.conflict(attempt, correlation);
+            self.conflict(attempt, correlation).await;
         }
         if self.is_unmoved(step) || self.retries == 0 {
             return lost();
@@ -116,13 +119,13 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         correlation: Option<String>,
     ) -> Result<bool, StepEnd> {
         self.states.forget(&self.key(&step.target));
-        if let Err(failure) = self.observe(&step.target, None).await {
+        if let Err(failure) = self.observe(&step.target, None, None).await {
             // Still unknown: the intent stays, and the next reconcile looks again.
             self.out.keep_intent = true;
             return Err(StepEnd::Over(End::Failed(failure)));
         }
         if self.holds(step) {
-            self.took_effect(step, attempt, plan, correlation);
+            self.took_effect(step, attempt, plan, correlation).await;
             return Err(StepEnd::Again);
         }
         Ok(self.is_unmoved(step))
@@ -140,7 +143,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         match self.look_up(step, attempt, plan, correlation.clone()).await {
             Err(end) => end,
             Ok(unmoved) => {
-                self.audit(attempt, if unmoved { AuditStatus::Failed } else { AuditStatus::Unknown }, correlation);
+                self.audit(attempt, if unmoved { AuditStatus::Failed } else { AuditStatus::Unknown }, correlation).await;
                 StepEnd::Over(End::Failed(failure))
             }
         }
@@ -153,7 +156,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             Ok(unmoved) => unmoved,
         };
         let target = &step.target;
-        self.audit(attempt, if dropped { AuditStatus::Failed } else { AuditStatus::Unknown }, correlation.clone());
+        self.audit(attempt, if dropped { AuditStatus::Failed } else { AuditStatus::Unknown }, correlation.clone()).await;
         let (reason, message) = if dropped {
             (
                 Reason::PermissionDenied,
@@ -173,36 +176,35 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         StepEnd::Over(if dropped { End::Refused(plan.digest(), failure) } else { End::Failed(failure) })
     }
 
-    fn settled(&mut self, step: &Step, attempt: &Attempt, plan: &Plan, sent: &Sent) {
+    pub(super) async fn settled(&mut self, step: &Step, attempt: &Attempt, plan: &Plan, sent: &Sent) {
         let time = sent.date.unwrap_or_else(|| self.ledger.now());
         self.out.written.push(history(step, plan, self.request.subject.generation, time));
-        self.audit(attempt, AuditStatus::Applied, sent.correlation_id.clone());
+        self.audit(attempt, AuditStatus::Applied, sent.correlation_id.clone()).await;
         self.states.put(self.key(&step.target), sent.clone());
         self.take(&step.target, Some(sent));
     }
 
-    fn took_effect(&mut self, step: &Step, attempt: &Attempt, plan: &Plan, correlation: Option<String>) {
+    pub(super) async fn took_effect(&mut self, step: &Step, attempt: &Attempt, plan: &Plan, correlation: Option<String>) {
         self.out.written.push(history(step, plan, self.request.subject.generation, self.ledger.now()));
         self.created.extend(plan.applied.iter().filter(|a| a.created).cloned());
-        self.audit(attempt, AuditStatus::Applied, correlation);
+        self.audit(attempt, AuditStatus::Applied, correlation).await;
     }
 
-    fn conflict(&mut self, attempt: &Attempt, correlation: Option<String>) {
+    pub(super) async fn conflict(&mut self, attempt: &Attempt, correlation: Option<String>) {
         self.out.conflicts += 1;
-        self.audit(attempt, AuditStatus::Conflict, correlation);
+        self.audit(attempt, AuditStatus::Conflict, correlation).await;
     }
 
     /// Whether the live state holds what the step would have made, at its version or a later one.
     fn holds(&self, step: &Step) -> bool {
-        let asked: Option<i64> = step.version.parse().ok();
-        asked.is_some()
-            && self.live_version(step) >= asked
+        matches!(self.standing(step), Some(Standing::At(_) | Standing::Beyond))
             && self.plan().is_ok_and(|plan| plan.steps.iter().all(|s| s.target != step.target))
     }
 
-    fn live_version(&self, step: &Step) -> Option<i64> {
+    /// Where the remote, as last read, stands relative to a step.
+    pub(super) fn standing(&self, step: &Step) -> Option<Standing> {
         match self.observed.get(&step.target) {
-            Some(Seen::Present(state)) => state.version.as_deref()?.parse().ok(),
+            Some(Seen::Present(state)) => K::standing(state, &step.version),
             _ => None,
         }
     }

@@ -12,7 +12,8 @@ use crate::genesys::Gate;
 
 /// Where an object lives.
 pub trait Ledger: Sync {
-    /// Keeps the intent, durably, before the first write. The error says what happened; nothing is written then.
+    /// Keeps the intent, durably, before the first write, which is a live look at the object too: it still exists, with this
+    /// generation, and is not suspended. The error says what happened; nothing is written then.
     fn intend(&self, intent: Intent) -> impl Future<Output = Result<(), String>> + Send;
     /// Asked immediately before every request of a write: does the object still exist with this generation, is nothing
     /// suspended, is this process still the one that writes?
@@ -23,8 +24,10 @@ pub trait Ledger: Sync {
     fn attempt(&self, why: Why) -> Result<(), Timestamp>;
     /// The write that was counted last was not sent after all.
     fn not_attempted(&self);
-    /// The outcome of an attempted write is known.
-    fn audit(&self, record: &AuditRecord);
+    /// Whether no more audit records can be kept: then nothing more is written.
+    fn is_audit_full(&self) -> bool;
+    /// The outcome of an attempted write is known. `Ok` once the record can no longer be lost; otherwise the intent stays.
+    fn audit(&self, record: AuditRecord) -> impl Future<Output = Result<(), String>> + Send;
     /// The time.
     fn now(&self) -> Timestamp;
 }

@@ -8,8 +8,10 @@ mod execute;
 pub mod failure;
 mod interrupted;
 pub mod ledger;
+pub mod prompt_template;
 pub mod propagation;
 pub mod states;
+mod unguarded;
 
 use std::future::Future;
 
@@ -20,8 +22,13 @@ use crate::genesys::{Document, Error, Gate, Session};
 
 /// A kind's calls. One file in each layer; this is the seam's.
 pub trait Remote: Kind {
-    /// Reads one target; `None` is a 404.
-    fn read(session: &mut Session, target: &Target) -> impl Future<Output = Result<Option<Sent>, Error>> + Send;
+    /// Reads one target; `None` is a 404. Where the remote keeps its versions in pages, the later ones are read only to find
+    /// the version that is `sought`.
+    fn read(
+        session: &mut Session,
+        target: &Target,
+        sought: Option<&str>,
+    ) -> impl Future<Output = Result<Option<Sent>, Error>> + Send;
     /// Whether a target never changes once it exists, so that one read is enough for ever.
     fn is_immutable(_target: &Target) -> bool {
         false
@@ -30,11 +37,13 @@ pub trait Remote: Kind {
     fn write(session: &mut Session, step: &Step, gate: Gate) -> impl Future<Output = Result<Sent, Error>> + Send;
     /// Versions that conversations ran on between two times; only for kinds that watch propagation.
     fn conversations(
-        session: &mut Session,
-        id: &str,
-        version: Option<&str>,
-        window: (Timestamp, Timestamp),
-    ) -> impl Future<Output = Result<Vec<String>, Error>> + Send;
+        _session: &mut Session,
+        _id: &str,
+        _version: Option<&str>,
+        _window: (Timestamp, Timestamp),
+    ) -> impl Future<Output = Result<Vec<String>, Error>> + Send {
+        std::future::ready(Ok(Vec::new()))
+    }
 }
 
 /// One remote object as the remote itself sent it: the answer to a read or to a write. Kept as bytes.

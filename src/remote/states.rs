@@ -7,7 +7,7 @@ use lru::LruCache;
 use tokio::time::Instant;
 
 use super::Sent;
-use crate::engine::Target;
+use crate::engine::{Guard, Target};
 
 /// Most bytes of documents that are kept.
 const MAX_BYTES: usize = 24 * 1024 * 1024;
@@ -48,7 +48,8 @@ impl States {
         let size = sent.document.bytes().len();
         let mut inner = self.lock();
         inner.forget(&key);
-        if size > MAX_DOCUMENT {
+        // What is written without a guard is read right before: a remembered state could serve nothing.
+        if size > MAX_DOCUMENT || sent.guard == Ok(Guard::None) {
             return;
         }
         inner.bytes += size;

@@ -3,7 +3,7 @@
 use assist_operator::sandbox::{FaultKind, digest};
 use serde_json::json;
 
-use super::aac::Aac;
+use super::held::Aac;
 use super::stage::{Stage, leaks};
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use assist_operator::remote::converge::End;
 use assist_operator::sandbox::FaultKind;
 use serde_json::{Value, json};
 
-use super::aac::Aac;
+use super::held::Aac;
 use super::stage::{ID, Stage, quick};
 
 fn undecodable() -> Vec<FaultKind> {

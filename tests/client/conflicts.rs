@@ -5,7 +5,7 @@ use assist_operator::sandbox::{ConflictStyle, FaultKind};
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use super::aac::Aac;
+use super::held::Aac;
 use super::stage::Stage;
 
 fn foreign(patch: Value) -> FaultKind {

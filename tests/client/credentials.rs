@@ -10,7 +10,7 @@ use assist_operator::sandbox::{FaultKind, check};
 use futures::future::join_all;
 use serde_json::json;
 
-use super::aac::Aac;
+use super::held::Aac;
 use super::stage::{CLIENT, ID, SECRET, Stage, leaks};
 
 fn failure(end: End) -> Failure {

@@ -5,7 +5,7 @@ use assist_operator::remote::converge::{Convergence, End};
 use assist_operator::sandbox;
 use serde_json::json;
 
-use super::aac::Aac;
+use super::held::Aac;
 use super::stage::{ID, Stage};
 
 /// A raw body of C1 at version 7 with one more member.

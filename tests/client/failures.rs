@@ -9,7 +9,7 @@ use assist_operator::remote::failure::{Failure, Retry};
 use assist_operator::sandbox::FaultKind;
 use serde_json::json;
 
-use super::aac::Aac;
+use super::held::Aac;
 use super::stage::{Stage, quick};
 
 /// The failure of a convergence that ended in one.

@@ -6,7 +6,7 @@ use assist_operator::sandbox::FaultKind;
 use jiff::SignedDuration;
 use serde_json::json;
 
-use super::aac::Aac;
+use super::held::Aac;
 use super::stage::{ID, Stage};
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use assist_operator::sandbox::FaultKind;
 use serde_json::{Value, json};
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::aac::Aac;
+use super::held::Aac;
 use super::stage::{CLIENT, ID, SECRET, Stage, client, leaks, quick};
 use super::wire::{Received, Scripted, answer};
 

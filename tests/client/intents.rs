@@ -4,7 +4,7 @@ use assist_operator::api::status::Intent;
 use assist_operator::remote::converge::End;
 use serde_json::json;
 
-use super::aac::Aac;
+use super::held::Aac;
 use super::stage::Stage;
 
 /// The object after a crash in the midst of a write: the status is the one from before, with the intent.
@@ -18,7 +18,7 @@ async fn crashed(stage: &Stage, aac: &mut Aac, took_effect: bool) -> Intent {
     if let Some(remote) = &stage.world.config("c1") {
         assert_eq!(remote["version"], if took_effect { 8 } else { 7 });
     }
-    aac.book = super::aac::Book::default();
+    aac.book = super::held::Book::default();
     aac.restart();
     intent
 }

@@ -8,7 +8,7 @@ use assist_operator::remote::converge::End;
 use assist_operator::sandbox::FaultKind;
 use serde_json::json;
 
-use super::aac::Aac;
+use super::held::Aac;
 use super::stage::{Stage, quick};
 
 fn applied(status: u16) -> FaultKind {

@@ -5,7 +5,7 @@ use assist_operator::remote::converge::End;
 use assist_operator::sandbox::Normaliser;
 use serde_json::{Value, json};
 
-use super::aac::Aac;
+use super::held::Aac;
 use super::stage::Stage;
 
 async fn stage(rule: Value) -> Stage {

@@ -6,7 +6,7 @@ use assist_operator::remote::failure::Retry;
 use assist_operator::sandbox::FaultKind;
 use serde_json::json;
 
-use super::aac::Aac;
+use super::held::Aac;
 use super::stage::{Stage, leaks};
 use super::wire::Stranger;
 

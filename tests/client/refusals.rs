@@ -9,7 +9,7 @@ use assist_operator::remote::failure::Retry;
 use assist_operator::sandbox::{FaultKind, MissingScope};
 use serde_json::json;
 
-use super::aac::Aac;
+use super::held::Aac;
 use super::stage::{CLIENT, ID, Stage, live};
 
 const READ: &str = "agentassist:config:read";

@@ -5,7 +5,7 @@ use assist_operator::remote::converge::End;
 use assist_operator::sandbox::{EtagStyle, FaultKind};
 use serde_json::json;
 
-use super::aac::Aac;
+use super::held::Aac;
 use super::stage::{ID, Stage};
 
 fn restoring(version: i32) -> Aac {

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use assist_operator::genesys::{Account, Client, Endpoints, Lane, NoObserver, Session, Timing};
+use assist_operator::remote::Remote;
 use assist_operator::remote::converge::{Convergence, converge};
 use assist_operator::sandbox::{self, ClientSeed, Entry, Fault, FaultKind, Options, Sandbox, Seed, Times, World};
 use secrecy::SecretString;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::aac::Aac;
+use super::held::Held;
 
 /// The client secret of every stage. It must never be seen again: not in an error, a record, a log line or a debug print.
 pub const SECRET: &str = "c4n4ry-s3cr3t +/%&ü";
@@ -86,18 +88,18 @@ impl Stage {
     }
 
     /// Converges once, and brings the status of the object up to date as the controller does.
-    pub async fn converge(&self, aac: &mut Aac) -> Convergence {
-        self.converge_in(&mut self.session().await, aac).await
+    pub async fn converge<K: Remote + DeserializeOwned>(&self, held: &mut Held<K>) -> Convergence {
+        self.converge_in(&mut self.session().await, held).await
     }
 
     /// The same, in a session that is there already.
-    pub async fn converge_in(&self, session: &mut Session, aac: &mut Aac) -> Convergence {
+    pub async fn converge_in<K: Remote + DeserializeOwned>(&self, session: &mut Session, held: &mut Held<K>) -> Convergence {
         let host = self.sandbox.url().to_owned();
-        let desired = aac.desired();
-        let subject = aac.subject();
-        let request = aac.request(&host, &desired, &subject);
-        let convergence = converge(session, &aac.states, &aac.book, &request).await;
-        aac.conclude(&convergence);
+        let desired = held.desired();
+        let subject = held.subject();
+        let request = held.request(&host, &desired, &subject);
+        let convergence = converge(session, &held.states, &held.book, &request).await;
+        held.conclude(&convergence);
         convergence
     }
 

@@ -11,7 +11,7 @@ use futures::future::join_all;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::aac::Aac;
+use super::held::Aac;
 use super::stage::{ID, Stage};
 
 const SECOND: u64 = 1_000_000;

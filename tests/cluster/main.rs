@@ -7,6 +7,7 @@ mod control_plane;
 mod stage;
 
 mod admission;
+mod audit;
 mod convergence;
 mod credentials;
 mod deletion;
@@ -17,4 +18,5 @@ mod operations;
 mod orgs;
 mod ownership;
 mod prompt_admission;
+mod prompts;
 mod restart;

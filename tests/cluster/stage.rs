@@ -190,9 +190,23 @@ impl Stage {
         self.plane.kubectl_ok(&all)
     }
 
-    /// A config object as the API server has it.
+    /// An object as the API server has it: `c1` is a config, any other kind is named, as in `pt/p1`.
     pub fn get(&self, name: &str) -> Value {
-        self.plane.get_json(&["-n", &self.namespace, "get", "aac", name])
+        self.plane.get_json(&["-n", &self.namespace, "get", &reference(name)])
+    }
+
+    /// An object of a kind.
+    pub fn object(&self, kind: &str, name: &str, spec: Value) -> Value {
+        let mut full = json!({"orgRef": {"name": "org"}});
+        merge(&mut full, spec);
+        json!({"apiVersion": "assist-operator.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": full})
+    }
+
+    /// Applies a prompt for the template of the same name.
+    pub fn apply_prompt(&self, name: &str, spec: Value) {
+        let mut full = json!({"templateId": name});
+        merge(&mut full, spec);
+        self.apply_ok(&self.object("PromptTemplate", name, full));
     }
 
     /// Polls until `check` holds; on failure the object and the operator's log are shown.
@@ -200,7 +214,7 @@ impl Stage {
         let began = std::time::Instant::now();
         while !check() {
             if began.elapsed() > std::time::Duration::from_secs(60) {
-                let objects = self.plane.kubectl(&["-n", &self.namespace, "get", "gorg,aac", "-o", "yaml"]);
+                let objects = self.plane.kubectl(&["-n", &self.namespace, "get", "genesys", "-o", "yaml"]);
                 let log = self.log_text();
                 let tail: Vec<&str> = log.lines().rev().take(40).collect();
                 panic!("not within 60 s: {what}\n{}\n{}", objects.stdout, tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
@@ -223,7 +237,12 @@ impl Stage {
 
     /// Asks for a check at once, and waits until it was made.
     pub fn request_check(&self, name: &str, token: &str) {
-        self.kubectl(&["annotate", "--overwrite", "aac", name, &format!("assist-operator.dev/reconcile-requested-at={token}")]);
+        self.kubectl(&[
+            "annotate",
+            "--overwrite",
+            &reference(name),
+            &format!("assist-operator.dev/reconcile-requested-at={token}"),
+        ]);
         self.wait_until("the request was handled", || self.get(name)["status"]["lastHandledReconcileAt"] == token);
     }
 
@@ -235,7 +254,7 @@ impl Stage {
     /// Calls of the operator since a mark, without those for a token.
     pub fn calls_since(&self, mark: u64) -> Vec<Entry> {
         let calls = self.world().journal_since(mark);
-        calls.into_iter().filter(|e| e.actor == Actor::Client && e.call.starts_with('C')).collect()
+        calls.into_iter().filter(|e| e.actor == Actor::Client && !["T1", "A1"].contains(&e.call.as_str())).collect()
     }
 
     /// Their short names.
@@ -267,7 +286,7 @@ impl Stage {
             .as_array()
             .into_iter()
             .flatten()
-            .filter(|e| e["regarding"]["name"] == name)
+            .filter(|e| e["regarding"]["name"] == name.split_once('/').map_or(name, |(_, name)| name))
             .map(|e| {
                 (e["eventTime"].as_str().unwrap_or_default().to_owned(), e["reason"].as_str().unwrap_or_default().to_owned())
             })
@@ -281,6 +300,10 @@ impl Stage {
         let violations = check(&self.world().journal());
         assert!(violations.is_empty(), "{violations:#?}");
     }
+}
+
+fn reference(name: &str) -> String {
+    if name.contains('/') { name.to_owned() } else { format!("aac/{name}") }
 }
 
 /// A condition of an object.

@@ -62,7 +62,7 @@ impl Lawful for AgentAssistConfig {
         json!({"orgRef": {"name": "o"}, "configId": ID, "config": without_nulls(&server.content)})
     }
 
-    fn nothing() -> Value {
+    fn nothing(_: &Server) -> Value {
         json!({"orgRef": {"name": "o"}, "configId": ID, "config": {}})
     }
 

@@ -12,7 +12,7 @@ use crate::api::status::Intent;
 use crate::api::{AgentAssistConfig, Managed, ManagedStatus};
 use crate::clock;
 use crate::controller::outcome::{EventDraft, Facts, Outcome, Verdict, outcome};
-use crate::engine::kind::Seen;
+use crate::engine::kind::{Seen, Texts};
 use crate::engine::memory::Memory;
 use crate::engine::{Kind, Observed, Plan, PlanInput, Why, finding, pointer};
 use crate::genesys::{Gate, Halted, Lane};
@@ -121,14 +121,21 @@ impl Stored {
         let mut session = org.client.session(org.client.account().budget().ticket(Lane::First).await);
         let mut observed = Observed::new();
         for target in AgentAssistConfig::targets(&desired) {
-            let sent = AgentAssistConfig::read(&mut session, &target).await?;
+            let sent = AgentAssistConfig::read(&mut session, &target, None).await?;
             observed.insert(target.clone(), sent.as_ref().map_or(Seen::Absent, |sent| Seen::Present(sent.state())));
             if let Some(sent) = sent {
                 self.states.put((org.key.clone(), target), sent);
             }
         }
         let memory = Memory::of(Some(&status), &org.host, self.object.remote_id());
-        let input = PlanInput { observed: &observed, memory: &memory, policy: self.object.policy(), now: clock::now() };
+        let input = PlanInput {
+            observed: &observed,
+            memory: &memory,
+            unconfirmed: None,
+            numbers: &[],
+            policy: self.object.policy(),
+            now: clock::now(),
+        };
         AgentAssistConfig::plan(&desired, &input).map_err(|blocked| anyhow!("{}", blocked.message))
     }
 
@@ -176,7 +183,7 @@ impl Stored {
 
     /// Phase 2.
     fn desired(&self) -> anyhow::Result<<AgentAssistConfig as Kind>::Desired> {
-        self.object.validate().map_err(|findings| anyhow!("{}: {}", self.name(), finding::summary(&findings)))
+        self.object.validate(&Texts::new()).map_err(|findings| anyhow!("{}: {}", self.name(), finding::summary(&findings)))
     }
 
     /// Phase 7, and the status that phase 8 would patch.
@@ -239,8 +246,13 @@ impl Ledger for MemoryLedger {
 
     fn not_attempted(&self) {}
 
-    fn audit(&self, record: &AuditRecord) {
-        lock(&self.audit).push(record.clone());
+    fn is_audit_full(&self) -> bool {
+        false
+    }
+
+    async fn audit(&self, record: AuditRecord) -> Result<(), String> {
+        lock(&self.audit).push(record);
+        Ok(())
     }
 
     fn now(&self) -> Timestamp {

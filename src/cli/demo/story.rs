@@ -13,6 +13,7 @@ use super::teller::Teller;
 use crate::api::conditions::{self, IN_SYNC, READY, RECONCILING, STALLED};
 use crate::api::{AgentAssistConfig, ManagedStatus};
 use crate::controller::outcome::EventDraft;
+use crate::engine::kind::Texts;
 use crate::engine::{Change, Kind, Plan, display};
 use crate::remote::converge::End;
 use crate::sandbox::{Entry, Fault, FaultKind, Sandbox, World};
@@ -190,7 +191,9 @@ impl Story {
             "Some fields look plausible and do not exist in this contract. They are refused before any call, all findings together, each with what to do instead. With a cluster the API server says so at kubectl apply already; the operator holds the same rules for objects that are older than a rule.",
         )?;
         self.tell.command("kubectl apply -f examples/features/refused.yaml")?;
-        let Err(findings) = object.validate() else { anyhow::bail!("examples/features/refused.yaml is not refused") };
+        let Err(findings) = object.validate(&Texts::new()) else {
+            anyhow::bail!("examples/features/refused.yaml is not refused")
+        };
         self.tell.block("Findings")?;
         for finding in &findings {
             self.tell.line(&finding.to_string())?;
@@ -225,7 +228,7 @@ impl Story {
     fn edit(&mut self, path: &str, value: Value) -> anyhow::Result<()> {
         let from = self.stored.spec()?.pointer(path).cloned();
         self.tell.block("Edited in retail-assist.yaml")?;
-        self.tell.value(&Change { path: format!("/spec{path}"), from, to: Some(value.clone()) })?;
+        self.tell.value(&Change { path: format!("/spec{path}"), from, to: Some(value.clone()), prose: false })?;
         let object = self.stored.with(path, value)?;
         ensure!(self.stored.apply(object), "the edit of {path} is no new generation");
         self.declared.push(self.stored.declared());

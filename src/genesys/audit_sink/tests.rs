@@ -150,8 +150,8 @@ fn plain_http_passwords_and_empty_keys_are_refused() {
     for (url, private) in [
         ("http://127.0.0.1/hook", false),
         ("http://localhost/hook", false),
-        ("http://10.0.0.1/hook", true),
-        ("http://example.com/hook", true),
+        ("http://10.0.0.1/hook", false),
+        ("http://example.com/hook", false),
         ("ftp://example.com/hook", true),
         ("https://user@example.com/hook", true),
         ("https://:pw@example.com/hook", true),

@@ -1,4 +1,4 @@
-//! An AgentAssistConfig with its status, and the ledger that stands for its cluster.
+//! An object of any kind with its status, and the ledger that stands for its cluster.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -6,24 +6,29 @@ use std::time::Duration;
 
 use assist_operator::api::conditions::{READY, find};
 use assist_operator::api::status::Intent;
-use assist_operator::api::{AgentAssistConfig, Managed, ManagedStatus};
+use assist_operator::api::{AgentAssistConfig, ManagedStatus};
 use assist_operator::clock;
 use assist_operator::controller::outcome::{Facts, Verdict, outcome};
-use assist_operator::engine::agent_assist_config::Desired;
 use assist_operator::engine::gate::Refusal;
+use assist_operator::engine::kind::Texts;
 use assist_operator::engine::{Kind, Why};
 use assist_operator::genesys::{Gate, Halted};
+use assist_operator::remote::Remote;
 use assist_operator::remote::audit::{AuditRecord, Subject};
 use assist_operator::remote::converge::{Convergence, Request};
 use assist_operator::remote::ledger::Ledger;
 use assist_operator::remote::states::States;
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::stage::{ID, leaks};
 
+/// An AgentAssistConfig under test.
+pub type Aac = Held<AgentAssistConfig>;
+
 /// The object under test.
-pub struct Aac {
+pub struct Held<K: Remote> {
     pub spec: Value,
     pub status: ManagedStatus,
     pub generation: i64,
@@ -36,7 +41,7 @@ pub struct Aac {
     pub refusal: Option<Refusal>,
     /// What the operator remembers of remote states.
     pub states: States,
-    object: AgentAssistConfig,
+    object: K,
 }
 
 impl Aac {
@@ -45,6 +50,13 @@ impl Aac {
         Self::of(json!({"orgRef": {"name": "o"}, "configId": ID, "config": config}))
     }
 
+    /// Declares other settings.
+    pub fn declare(&mut self, config: Value) {
+        self.edit(|spec| spec["config"] = config);
+    }
+}
+
+impl<K: Remote + DeserializeOwned> Held<K> {
     /// With this spec.
     pub fn of(spec: Value) -> Self {
         let object = object(&spec);
@@ -73,11 +85,6 @@ impl Aac {
         (self.immediate_retry, self.refusal) = (true, None);
     }
 
-    /// Declares other settings.
-    pub fn declare(&mut self, config: Value) {
-        self.edit(|spec| spec["config"] = config);
-    }
-
     /// A drift check: everything is read.
     pub fn checks(&mut self) {
         self.max_age = None;
@@ -88,21 +95,21 @@ impl Aac {
         (self.states, self.max_age, self.refusal, self.immediate_retry) = (States::default(), None, None, true);
     }
 
-    pub fn desired(&self) -> Desired {
-        self.object.validate().unwrap()
+    pub fn desired(&self) -> K::Desired {
+        self.object.validate(&Texts::new()).unwrap()
     }
 
     pub fn subject(&self) -> Subject {
         Subject {
             org: "team/o".into(),
             namespace: "team".into(),
-            kind: AgentAssistConfig::KIND.into(),
+            kind: K::KIND.into(),
             name: "x".into(),
             generation: self.generation,
         }
     }
 
-    pub fn request<'a>(&'a self, host: &'a str, desired: &'a Desired, subject: &'a Subject) -> Request<'a, AgentAssistConfig> {
+    pub fn request<'a>(&'a self, host: &'a str, desired: &'a K::Desired, subject: &'a Subject) -> Request<'a, K> {
         Request {
             object: &self.object,
             desired,
@@ -156,9 +163,9 @@ impl Aac {
     }
 }
 
-fn object(spec: &Value) -> AgentAssistConfig {
+fn object<K: Kind + DeserializeOwned>(spec: &Value) -> K {
     serde_json::from_value(json!({
-        "apiVersion": "assist-operator.dev/v1alpha1", "kind": "AgentAssistConfig",
+        "apiVersion": "assist-operator.dev/v1alpha1", "kind": K::KIND,
         "metadata": {"name": "x", "namespace": "team"}, "spec": spec,
     }))
     .unwrap()
@@ -175,6 +182,10 @@ pub struct Book {
     asked: Arc<AtomicU32>,
     /// No intent can be recorded.
     pub broken: bool,
+    /// The store of audit records is full.
+    pub audit_full: bool,
+    /// No audit record can be stored.
+    pub unsafe_records: bool,
     /// The change limit of the org is used up until then.
     pub limited_until: Option<Timestamp>,
 }
@@ -223,8 +234,16 @@ impl Ledger for Book {
         self.attempts.lock().unwrap().pop();
     }
 
-    fn audit(&self, record: &AuditRecord) {
-        self.records.lock().unwrap().push(record.clone());
+    fn is_audit_full(&self) -> bool {
+        self.audit_full
+    }
+
+    async fn audit(&self, record: AuditRecord) -> Result<(), String> {
+        if self.unsafe_records {
+            return Err("the record could not be stored".into());
+        }
+        self.records.lock().unwrap().push(record);
+        Ok(())
     }
 
     fn now(&self) -> Timestamp {

@@ -1,0 +1,142 @@
+//! The delivery of one org's records: store, post, delete, one after the other, with back-off and never in the way of a reconcile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{DeleteParams, ObjectMeta, PostParams};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, Client};
+use tokio::sync::mpsc;
+
+use super::queue::{Queue, Record, Task};
+use crate::api::GenesysOrg;
+use crate::api::audit_record::{AuditRecord as Stored, AuditRecordSpec};
+use crate::controller::audit_log;
+use crate::controller::metrics::{ByDelivery, Metrics};
+use crate::controller::orgs::OrgName;
+use crate::controller::stream::Guarded;
+use crate::genesys::audit_sink::Sink;
+
+/// First wait after a failure; it doubles.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+/// Longest wait after a failure.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+
+/// Delivers the records of one org until its queue is stopped.
+pub struct Worker {
+    /// Client for the API server.
+    pub client: Client,
+    /// The org.
+    pub org: OrgName,
+    /// Its queue.
+    pub queue: Arc<Queue>,
+    /// Counts deliveries.
+    pub metrics: Arc<Metrics>,
+    /// Wakes the org's reconcile where its condition may change.
+    pub trigger: mpsc::UnboundedSender<ObjectRef<Guarded<GenesysOrg>>>,
+}
+
+/// Stores a record. One that is stored already is no error.
+pub async fn save(client: &Client, org: &OrgName, owner: Option<OwnerReference>, record: &Record) -> kube::Result<()> {
+    let api: Api<Stored> = Api::namespaced(client.clone(), &org.0);
+    let metadata = ObjectMeta {
+        name: Some(record.id.clone()),
+        namespace: Some(org.0.clone()),
+        owner_references: owner.map(|owner| vec![owner]),
+        ..ObjectMeta::default()
+    };
+    let stored = Stored { metadata, spec: AuditRecordSpec { org: org.1.clone(), record: record.body.clone() } };
+    match api.create(&PostParams::default(), &stored).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+impl Worker {
+    /// Runs until the queue is stopped.
+    pub async fn run(self) {
+        let mut failures = 0_u32;
+        loop {
+            let was = (self.queue.is_full(), failures > 0);
+            let done = tokio::select! {
+                done = self.step() => done,
+                () = self.queue.stop.cancelled() => return,
+            };
+            failures = if done { 0 } else { failures.saturating_add(1) };
+            if (self.queue.is_full(), failures > 0) != was {
+                // The receiver lives as long as the org controller; without it the process is stopping.
+                let _ = self.trigger.send(ObjectRef::new(&self.org.1).within(&self.org.0));
+            }
+            if !done {
+                let wait = backoff(failures).mul_f64(0.5 + fastrand::f64());
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = self.queue.stop.cancelled() => return,
+                }
+            }
+        }
+    }
+
+    /// Does the next thing, or waits for one. Whether it went well.
+    async fn step(&self) -> bool {
+        match self.queue.task() {
+            Task::Wait => {
+                self.queue.wake.notified().await;
+                true
+            }
+            Task::Save(record) => match save(&self.client, &self.org, self.queue.owner(), &record).await {
+                Ok(()) => {
+                    self.queue.saved(&record.id);
+                    true
+                }
+                Err(error) => {
+                    tracing::error!(%error, audit_id = record.id, "an audit record could not be stored; it is tried again");
+                    false
+                }
+            },
+            Task::Delete(id) => self.delete(&id).await,
+            Task::Deliver(record, sink) => self.deliver(&record, &sink).await,
+        }
+    }
+
+    async fn deliver(&self, record: &Record, sink: &Sink) -> bool {
+        let result = sink.deliver(&record.id, record.body.as_bytes()).await;
+        let label = if result.is_ok() { "delivered" } else { "failed" };
+        let labels = ByDelivery { org: format!("{}/{}", self.org.0, self.org.1), result: label };
+        self.metrics.audit_deliveries.get_or_create(&labels).inc();
+        match result {
+            Ok(()) => {
+                self.queue.delivered(&record.id);
+                audit_log::synced(&record.body);
+                true
+            }
+            Err(undelivered) => {
+                let why = undelivered.to_string();
+                tracing::warn!(org = labels.org, audit_id = record.id, error = why, "the webhook did not accept an audit record");
+                self.queue.failed(why);
+                false
+            }
+        }
+    }
+
+    async fn delete(&self, id: &str) -> bool {
+        let api: Api<Stored> = Api::namespaced(self.client.clone(), &self.org.0);
+        match api.delete(id, &DeleteParams::default()).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => {
+                tracing::warn!(%error, audit_id = id, "a delivered audit record could not be deleted; it is tried again");
+                return false;
+            }
+        }
+        self.queue.deleted(id);
+        true
+    }
+}
+
+fn backoff(failures: u32) -> Duration {
+    let factor = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+    FIRST_BACKOFF.saturating_mul(factor).min(LONGEST_BACKOFF)
+}

@@ -1,0 +1,82 @@
+//! Calls of `PromptTemplate`: P1 and P2.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{Remote, Sent};
+use crate::api::PromptTemplate;
+use crate::engine::{Guard, Step, Target};
+use crate::genesys::prompts::{self, AbHeader, VersionPage};
+use crate::genesys::{Document, Error, ErrorKind, Gate, Session};
+
+/// No template has more pages than that; a server that says so is not followed for ever.
+const MAX_PAGES: u32 = 1000;
+
+impl Remote for PromptTemplate {
+    async fn read(session: &mut Session, target: &Target, sought: Option<&str>) -> Result<Option<Sent>, Error> {
+        let first = match prompts::versions(session, &target.id, 1).await {
+            Ok(page) => page,
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Some(sought) = sought.filter(|_| first.page_count > 1) else {
+            return Ok(Some(page_as_sent(first)));
+        };
+        let mut found = versions_of(&first);
+        for number in 2..=first.page_count.min(MAX_PAGES) {
+            if found.iter().any(|entity| number_of(entity) == Some(sought)) {
+                break;
+            }
+            for entity in versions_of(&prompts::versions(session, &target.id, number).await?) {
+                // Pages may overlap where somebody promotes meanwhile.
+                if found.iter().all(|known| number_of(known) != number_of(&entity)) {
+                    found.push(entity);
+                }
+            }
+        }
+        sent(found, first.date, first.correlation_id, first.requests).map(Some)
+    }
+
+    async fn write(session: &mut Session, step: &Step, gate: Gate) -> Result<Sent, Error> {
+        let test = step.body.get("abTestingTrigger").filter(|test| test.is_object());
+        let variant = test.and_then(|test| test.get("variantId")).and_then(Value::as_str);
+        let percent = test.and_then(|test| test.get("trafficPercent")).and_then(Value::as_f64);
+        // The engine lets 0 to 100 through; a float that is cast saturates.
+        let header =
+            variant.zip(percent).map(|(variant_id, part)| AbHeader { variant_id, percent: (part * 100.0).round() as u8 });
+        let answer = prompts::promote(session, &step.target.id, &step.body, header, gate).await?;
+        sent(vec![answer.document.parse()], answer.date, answer.correlation_id, answer.requests)
+    }
+}
+
+fn number_of(entity: &Value) -> Option<&str> {
+    entity.get("version").and_then(Value::as_str)
+}
+
+fn versions_of(page: &VersionPage) -> Vec<Value> {
+    match page.document.parse().get_mut("entities").map(Value::take) {
+        Some(Value::Array(entities)) => entities,
+        _ => Vec::new(),
+    }
+}
+
+fn page_as_sent(page: VersionPage) -> Sent {
+    Sent {
+        version: versions_of(&page).first().and_then(number_of).map(str::to_owned),
+        etag: None,
+        document: page.document,
+        guard: Ok(Guard::None),
+        date: page.date,
+        correlation_id: page.correlation_id,
+        requests: page.requests,
+    }
+}
+
+/// Versions as a page shows them, newest first.
+fn sent(versions: Vec<Value>, date: Option<Timestamp>, correlation_id: Option<String>, requests: u32) -> Result<Sent, Error> {
+    let version = versions.first().and_then(number_of).map(str::to_owned);
+    let document = serde_json::json!({"entities": versions}).to_string().into_bytes();
+    let unusable = |error| Error::new("P1", ErrorKind::BadAnswer).because(format!("the versions are {error}"));
+    let document = Document::new(document).map_err(unusable)?;
+    Ok(Sent { document, version, etag: None, guard: Ok(Guard::None), date, correlation_id, requests })
+}

@@ -1,0 +1,158 @@
+//! Writes without a guard (P2): one follows a fresh read, is never repeated blindly, and is looked up by its version where its
+//! outcome is unclear (contract section 4).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Remote;
+use super::audit::{Attempt, AuditStatus};
+use super::converge::{End, Run, StepEnd};
+use super::failure::{Failure, Retry};
+use super::ledger::Ledger;
+use crate::api::conditions::Reason;
+use crate::engine::kind::Standing;
+use crate::engine::{Guard, Plan, Step, display, json};
+use crate::genesys::{Error, ErrorKind, Gate, Halted};
+
+/// A plan is made from a read that is not older than this.
+const FRESH: Duration = Duration::from_secs(5);
+/// Nothing goes out on the strength of a read that is older than this.
+const STALE: Duration = Duration::from_secs(15);
+
+/// Why a write has to be looked up.
+enum Unclear {
+    /// 409: the number is taken, or promotions are blocked.
+    Conflict(Error),
+    /// The answer was lost.
+    Lost(Failure),
+    /// A success that does not show the version.
+    Unshown,
+}
+
+impl<K: Remote, L: Ledger> Run<'_, K, L> {
+    /// Whether the unguarded steps of a plan rest on a fresh read. Their call is paid for first: the wait for it must not lie
+    /// between the read and the write.
+    pub(super) async fn is_fresh(&mut self, plan: &Plan) -> bool {
+        self.session.reserve().await;
+        let mut unguarded = plan.steps.iter().filter(|step| step.guard == Guard::None);
+        unguarded.all(|step| self.read_at.get(&step.target).is_some_and(|at| at.elapsed() <= FRESH))
+    }
+
+    pub(super) async fn unguarded(&mut self, step: &Step, attempt: &Attempt, plan: &Plan) -> StepEnd {
+        let gate = still_fresh(self.read_at.get(&step.target).copied(), self.ledger.gate());
+        match K::write(self.session, step, gate).await {
+            Ok(sent) if sent.version.as_deref() == Some(&step.version) => {
+                self.settled(step, attempt, plan, &sent).await;
+                StepEnd::Settled
+            }
+            Ok(sent) => self.look(step, attempt, plan, Unclear::Unshown, sent.correlation_id).await,
+            Err(error) => {
+                let correlation = error.correlation_id().map(str::to_owned);
+                match error.kind {
+                    ErrorKind::Conflict => self.look(step, attempt, plan, Unclear::Conflict(error), correlation).await,
+                    ErrorKind::LostAnswer => {
+                        let failure = Failure::of(&error, &step.target.to_string(), false);
+                        self.look(step, attempt, plan, Unclear::Lost(failure), correlation).await
+                    }
+                    _ => {
+                        if error.uncertain {
+                            self.out.unconfirmed = Some(step.version.clone());
+                        }
+                        self.failed(step, attempt, plan, &error).await
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks for the version before anything else.
+    async fn look(
+        &mut self,
+        step: &Step,
+        attempt: &Attempt,
+        plan: &Plan,
+        unclear: Unclear,
+        correlation: Option<String>,
+    ) -> StepEnd {
+        if let Err(failure) = self.observe(&step.target, None, Some(&step.version)).await {
+            // Still unknown: the intent stays, and the next reconcile looks again.
+            self.out.keep_intent = true;
+            return StepEnd::Over(End::Failed(failure));
+        }
+        match self.standing(step) {
+            Some(Standing::At(content)) if json::canonical_hash(&content) == step.after_hash => {
+                self.took_effect(step, attempt, plan, correlation).await;
+                StepEnd::Again
+            }
+            Some(Standing::At(_) | Standing::Beyond) => self.taken(step, attempt, &unclear, correlation).await,
+            Some(Standing::Before) | None => self.absent(step, attempt, plan, unclear, correlation).await,
+        }
+    }
+
+    /// The number belongs to other content: the next one is planned.
+    async fn taken(&mut self, step: &Step, attempt: &Attempt, unclear: &Unclear, correlation: Option<String>) -> StepEnd {
+        if matches!(unclear, Unclear::Conflict(_)) {
+            self.conflict(attempt, correlation).await;
+        } else {
+            self.audit(attempt, AuditStatus::Failed, correlation).await;
+        }
+        if self.retries == 0 {
+            let (target, version) = (&step.target, &step.version);
+            let message =
+                format!("version {version} of {target} was promoted by somebody else at the same moment; it is planned again");
+            return StepEnd::Over(End::LostGuard(message));
+        }
+        self.retries -= 1;
+        StepEnd::Again
+    }
+
+    /// There is no such version, yet.
+    async fn absent(
+        &mut self,
+        step: &Step,
+        attempt: &Attempt,
+        plan: &Plan,
+        unclear: Unclear,
+        correlation: Option<String>,
+    ) -> StepEnd {
+        let (target, version) = (&step.target, &step.version);
+        match unclear {
+            Unclear::Conflict(error) => {
+                self.conflict(attempt, correlation.clone()).await;
+                let said = error.problem.as_ref().and_then(|p| p.message.as_deref()).unwrap_or("no reason given");
+                let message = format!(
+                    "version {version} of {target} was refused as a conflict, yet it does not exist: a rollback flag of the template is on (Genesys Cloud says: {}); clear the flag in Genesys Cloud, it is tried again",
+                    display::escape(said)
+                );
+                let (reason, retry) = (Reason::ConflictDetected, Retry::BackOff);
+                StepEnd::Over(End::Failed(Failure { reason, message, unreadable: false, retry, correlation_id: correlation }))
+            }
+            Unclear::Lost(failure) => {
+                // It may still come: the number is used again.
+                self.out.unconfirmed = Some(version.clone());
+                self.audit(attempt, AuditStatus::Failed, correlation).await;
+                StepEnd::Over(End::Failed(failure))
+            }
+            Unclear::Unshown => {
+                self.out.unconfirmed = Some(version.clone());
+                self.audit(attempt, AuditStatus::Failed, correlation.clone()).await;
+                let message = format!(
+                    "{target}: the promotion was answered with success, but version {version} does not exist; give the OAuth client the permission and scope to write"
+                );
+                let (reason, retry) = (Reason::PermissionDenied, Retry::BackOff);
+                let failure = Failure { reason, message, unreadable: false, retry, correlation_id: correlation };
+                StepEnd::Over(End::Refused(plan.digest(), failure))
+            }
+        }
+    }
+}
+
+/// The gate, and that the read is not too old by now: a pause may have passed since.
+fn still_fresh(read_at: Option<Instant>, gate: Gate) -> Gate {
+    Arc::new(move || match read_at {
+        Some(at) if at.elapsed() <= STALE => gate(),
+        _ => Err(Halted("what it was planned from is too old by now; it is read again".to_owned())),
+    })
+}
