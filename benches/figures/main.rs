@@ -8,6 +8,7 @@
     reason = "a measurement that cannot be made ends with where and why"
 )]
 
+mod audit;
 mod calls;
 mod conflict;
 #[path = "../../tests/cluster/control_plane.rs"]
@@ -76,6 +77,7 @@ const FIGURES: &[Figure] = &[
     ("memory", "resident memory of the operator, without objects and with many", memory::measure),
     ("rounds", "a thousand applies without a change, and a round of drift checks", rounds::measure),
     ("prompts", "the rules of a prompt, of 4,096 and of 32,768 characters", prompts::measure),
+    ("audit", "a webhook that is down for ten minutes while 500 writes happen", audit::measure),
     ("fleet", "first convergence of many at 600 calls a minute, and edits in the midst of it", fleet::measure),
 ];
 

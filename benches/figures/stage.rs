@@ -74,6 +74,11 @@ impl Stage {
         self.sandbox.world()
     }
 
+    /// Where the sandbox listens.
+    pub fn url(&self) -> &str {
+        self.sandbox.url()
+    }
+
     /// The journal from now on.
     pub fn watch(&self) -> Watch {
         Watch::new(self.world())

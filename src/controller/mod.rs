@@ -18,6 +18,7 @@ mod org_status;
 mod orgs;
 mod outbox;
 pub mod outcome;
+mod polls;
 mod probes;
 pub mod reconcile;
 mod report;
@@ -114,6 +115,7 @@ pub async fn run(client: Client, options: Options, shutdown: CancellationToken) 
         run_orgs(&watching, context, org_writer, triggered, &ready).await;
     };
     let (served, (), _) = tokio::join!(server, orgs, join_all(runs));
+    shared.outbox.finish().await;
     tracing::info!("stopped");
     Ok(served?)
 }
@@ -131,6 +133,7 @@ async fn run_orgs(
         Event::Delete(object) => {
             hook.written.forget(&object.uid().unwrap_or_default());
             let name = (object.namespace().unwrap_or_default(), object.name_any());
+            hook.forget(&name, &object.uid().unwrap_or_default());
             hook.shared.outbox.remove(&name);
             hook.shared.orgs.remove(&name);
         }

@@ -58,10 +58,21 @@ pub struct OrgContext {
     pub waiting: std::sync::Mutex<std::collections::HashMap<String, Instant>>,
 }
 
+impl OrgContext {
+    /// Drops what is remembered of an org that is gone.
+    pub fn forget(&self, name: &OrgName, uid: &str) {
+        self.pauses.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(name);
+        self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(uid);
+    }
+}
+
 /// Reconciles one org.
 pub async fn reconcile(org: Arc<Guarded<GenesysOrg>>, context: Arc<OrgContext>) -> Result<Action, Infallible> {
     let key = ObjectRef::from_obj(&*org);
-    let caught = AssertUnwindSafe(drive(&context, &key)).catch_unwind().await;
+    let caught = tokio::select! {
+        caught = AssertUnwindSafe(drive(&context, &key)).catch_unwind() => caught,
+        () = context.shared.shutdown.cancelled() => Ok(Action::await_change()),
+    };
     Ok(caught.unwrap_or_else(|_| {
         tracing::error!(org = %key, "the reconcile of the org panicked; others are not affected");
         context.shared.metrics.panics.get_or_create(&ByKind { kind: KIND }).inc();

@@ -12,6 +12,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::metrics::Metrics;
 use super::orgs::OrgName;
@@ -29,6 +30,8 @@ use queue::{Queue, Record};
 
 /// A list that failed is tried again after this.
 const LIST_AGAIN: Duration = Duration::from_secs(2);
+/// The end of the process waits that long for what is under way: a post takes at most 5 s.
+const FINISH: Duration = Duration::from_secs(8);
 
 /// Where the records of an org go.
 pub enum Destination {
@@ -47,6 +50,7 @@ pub struct Outbox {
     metrics: Arc<Metrics>,
     trigger: mpsc::UnboundedSender<ObjectRef<Guarded<GenesysOrg>>>,
     shutdown: CancellationToken,
+    workers: TaskTracker,
 }
 
 impl Outbox {
@@ -57,7 +61,17 @@ impl Outbox {
         trigger: mpsc::UnboundedSender<ObjectRef<Guarded<GenesysOrg>>>,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { client, queues: Mutex::default(), metrics, trigger, shutdown }
+        Self { client, queues: Mutex::default(), metrics, trigger, shutdown, workers: TaskTracker::new() }
+    }
+
+    /// After shutdown: waits until what is under way is finished.
+    pub async fn finish(&self) {
+        self.workers.close();
+        if tokio::time::timeout(FINISH, self.workers.wait()).await.is_err() {
+            tracing::warn!(
+                "a delivery of audit records did not end in time; what was not accepted is delivered after the next start"
+            );
+        }
     }
 
     /// Takes over the records that a process before this one left. Returns once they are known, or on shutdown.
@@ -177,7 +191,7 @@ impl Outbox {
             metrics: self.metrics.clone(),
             trigger: self.trigger.clone(),
         };
-        tokio::spawn(worker.run());
+        self.workers.spawn(worker.run());
         queue
     }
 }

@@ -23,13 +23,12 @@ use super::metrics::{ByKind, ByReason, Metrics};
 use super::orgs::{Granted, Orgs};
 use super::outbox::Outbox;
 use super::outcome::{self, EventDraft, Facts, Outcome, Verdict, outcome};
+use super::polls;
 use super::report::{self, Written};
 use super::schedule::Schedule;
 use super::stream::Guarded;
 use super::tickets::Tickets;
-use super::watch;
 use crate::api::conditions::{self, Reason};
-use crate::api::status::PropagationStatus;
 use crate::api::{APPROVE_PLAN, ManagedStatus};
 use crate::engine::propagation::{self, Verdict as Traffic};
 use crate::engine::{Plan, Why, display};
@@ -38,7 +37,6 @@ use crate::remote::Remote;
 use crate::remote::audit::Subject;
 use crate::remote::converge::{Convergence, End, Request, converge};
 use crate::remote::failure::{Failure, Retry};
-use crate::remote::propagation::poll;
 use crate::remote::states::States;
 
 /// What all kinds share.
@@ -196,13 +194,25 @@ async fn call<K: Reconcilable>(
         limit: &granted.limit,
         intended: AtomicBool::new(false),
     };
-    let convergence = converge(&mut session, &context.shared.states, &ledger, &request).await;
+    let convergence = tokio::select! {
+        convergence = converge(&mut session, &context.shared.states, &ledger, &request) => convergence,
+        () = stopped(&context.shared.shutdown, &ledger.intended) => return Action::await_change(),
+    };
     drop(session);
     let intended = ledger.intended.load(Ordering::Relaxed);
     measure::<K>(context, &convergence);
     learn(context, &mut loaded, &convergence);
     conclude(context, loaded, &Verdict::Converged(&convergence), watch.as_ref().map(|w| (w, None)), granted.stretch, intended)
         .await
+}
+
+/// Resolves at shutdown, before anything was written: a read that hangs must not hold up the end of the process. What was
+/// intended is finished.
+async fn stopped(shutdown: &CancellationToken, intended: &AtomicBool) {
+    shutdown.cancelled().await;
+    if intended.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Only asks for conversations, and concludes from them.
@@ -213,29 +223,15 @@ async fn ask<K: Reconcilable>(
     watch: Option<&propagation::Watch>,
     stretch: f64,
 ) -> Action {
-    let (traffic, failure) = match ask_conversations::<K>(session, &loaded).await {
+    let asked = tokio::select! {
+        asked = polls::ask::<K>(session, &loaded) => asked,
+        () = context.shared.shutdown.cancelled() => return Action::await_change(),
+    };
+    let (traffic, failure) = match asked {
         Ok(traffic) => (traffic, None),
         Err(failure) => (None, Some(failure)),
     };
     conclude(context, loaded, &Verdict::Polled(failure), watch.map(|watch| (watch, traffic)), stretch, false).await
-}
-
-/// Asks which version handles conversations.
-async fn ask_conversations<K: Reconcilable>(session: &mut Session, loaded: &Loaded<K>) -> Result<Option<Traffic>, Failure> {
-    let Some(PropagationStatus { version, since, .. }) = loaded.status.propagation.as_ref() else { return Ok(None) };
-    // What is polled is in sync: the live version holds the declared content too.
-    let live = loaded.status.remote.as_ref().and_then(|r| r.version.clone()).unwrap_or_default();
-    let window = (since.0, load::now());
-    let traffic = poll::<K>(session, loaded.object.remote_id(), version, &[version, &live], window).await;
-    if let Err(failure) = &traffic {
-        tracing::warn!(
-            kind = K::KIND,
-            object = loaded.object.name_any(),
-            error = failure.message,
-            "conversations could not be queried"
-        );
-    }
-    traffic.map(Some)
 }
 
 /// What this process remembers of a convergence.
@@ -289,7 +285,7 @@ async fn conclude<K: Reconcilable>(
     } else {
         loaded.entry.plan(next, loaded.object.interval().mul_f64(stretch.max(1.0)), fastrand::f64());
     }
-    schedule_poll(&mut loaded, &status);
+    polls::schedule(&mut loaded, &status);
     queue_for_limit(context, &loaded, verdict, &status);
     tracing::info!(
         kind = K::KIND,
@@ -333,20 +329,6 @@ fn queue_for_limit<K: Reconcilable>(context: &KindContext<K>, loaded: &Loaded<K>
         entry.limit.wait(&loaded.uid);
     } else {
         entry.limit.forget(&loaded.uid);
-    }
-}
-
-fn schedule_poll<K>(loaded: &mut Loaded<K>, status: &ManagedStatus) {
-    if !watch::is_propagating(status) {
-        (loaded.entry.polls, loaded.entry.poll_due) = (0, None);
-        return;
-    }
-    let begun = status.propagation.as_ref().map(|p| &p.version) != loaded.status.propagation.as_ref().map(|p| &p.version);
-    if begun {
-        loaded.entry.polls = 0;
-    }
-    if begun || loaded.due == Due::Poll || loaded.entry.poll_due.is_none() {
-        loaded.entry.poll_due = Some(Instant::now() + propagation::poll_delay(loaded.entry.polls));
     }
 }
 

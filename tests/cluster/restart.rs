@@ -106,3 +106,21 @@ fn kills_at_random_moments_under_conflicts_lose_nothing() {
 fn fastrand_millis() -> u64 {
     200 + crate::control_plane::process::random() % 1000
 }
+
+#[test]
+fn a_read_that_hangs_does_not_hold_up_the_end_and_changes_nothing() {
+    let stage = Stage::new("hanging-end");
+    stage.world().put_config("c1", json!({"name": "old"}));
+    stage.apply_config("c1", json!({"config": {"name": "new"}}));
+    stage.wait_ready("c1", "True", "Succeeded");
+    let before = stage.get("c1")["metadata"]["resourceVersion"].clone();
+    stage.fault(Fault::new(FaultKind::Delay { before_ms: 60_000, after_ms: 0 }).on(&["C1"]));
+    let hung = stage.world().in_flight();
+    stage.kubectl(&["annotate", "--overwrite", "aac", "c1", "assist-operator.dev/reconcile-requested-at=now"]);
+    stage.wait_until("the read hangs", || stage.world().in_flight() > hung);
+    let annotated = stage.get("c1")["metadata"]["resourceVersion"].clone();
+    assert_ne!(annotated, before);
+    // A pod has 30 s; a read may take three times that.
+    assert!(stage.terminate_operator() < std::time::Duration::from_secs(10));
+    assert_eq!(stage.get("c1")["metadata"]["resourceVersion"], annotated, "nothing was written on the way out");
+}

@@ -135,6 +135,28 @@ impl Stage {
         *self.operator.lock().unwrap() = None;
     }
 
+    /// Ends the operator with SIGTERM; how long that took.
+    pub fn terminate_operator(&self) -> std::time::Duration {
+        let pid = self.operator_pid().expect("the operator runs");
+        let began = std::time::Instant::now();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("run kill");
+        assert!(sent.success(), "the operator was gone already");
+        self.wait_until("the operator ends", || !self.operator.lock().unwrap().as_mut().is_some_and(Server::is_alive));
+        self.kill_operator();
+        began.elapsed()
+    }
+
+    fn operator_pid(&self) -> Option<String> {
+        let processes = std::fs::read_dir("/proc").ok()?.flatten();
+        let ours = |path: &Path| {
+            let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
+            let mut args = line.split(|byte| *byte == 0);
+            args.next() == Some(BINARY.as_bytes()) && args.any(|arg| arg == self.namespace.as_bytes())
+        };
+        let process = processes.map(|entry| entry.path()).find(|path| ours(path))?;
+        process.file_name()?.to_str().map(str::to_owned)
+    }
+
     /// Where the operator logs.
     pub fn log(&self) -> std::path::PathBuf {
         self.plane.scratch().join(format!("{}.log", self.namespace))

@@ -55,49 +55,54 @@ pub async fn save(client: &Client, org: &OrgName, owner: Option<OwnerReference>,
 }
 
 impl Worker {
-    /// Runs until the queue is stopped.
+    /// Runs until the queue is stopped. What is under way then is finished: an accepted record that is posted once more after a
+    /// restart could have been avoided.
     pub async fn run(self) {
         let mut failures = 0_u32;
         loop {
             let was = (self.queue.is_full(), failures > 0);
-            let done = tokio::select! {
-                done = self.step() => done,
-                () = self.queue.stop.cancelled() => return,
+            let task = self.queue.task();
+            let stopping = self.queue.stop.is_cancelled();
+            let done = match task {
+                Task::Deliver(..) | Task::Wait if stopping => return,
+                Task::Wait => {
+                    tokio::select! {
+                        () = self.queue.wake.notified() => {}
+                        () = self.queue.stop.cancelled() => {}
+                    }
+                    continue;
+                }
+                Task::Save(record) => self.save(&record).await,
+                Task::Delete(id) => self.delete(&id).await,
+                Task::Deliver(record, sink) => self.deliver(&record, &sink).await,
             };
             failures = if done { 0 } else { failures.saturating_add(1) };
             if (self.queue.is_full(), failures > 0) != was {
                 // The receiver lives as long as the org controller; without it the process is stopping.
                 let _ = self.trigger.send(ObjectRef::new(&self.org.1).within(&self.org.0));
             }
+            if !done && stopping {
+                return;
+            }
             if !done {
-                let wait = backoff(failures).mul_f64(0.5 + fastrand::f64());
                 tokio::select! {
-                    () = tokio::time::sleep(wait) => {}
-                    () = self.queue.stop.cancelled() => return,
+                    () = tokio::time::sleep(backoff(failures).mul_f64(0.5 + fastrand::f64())) => {}
+                    () = self.queue.stop.cancelled() => {}
                 }
             }
         }
     }
 
-    /// Does the next thing, or waits for one. Whether it went well.
-    async fn step(&self) -> bool {
-        match self.queue.task() {
-            Task::Wait => {
-                self.queue.wake.notified().await;
+    async fn save(&self, record: &Record) -> bool {
+        match save(&self.client, &self.org, self.queue.owner(), record).await {
+            Ok(()) => {
+                self.queue.saved(&record.id);
                 true
             }
-            Task::Save(record) => match save(&self.client, &self.org, self.queue.owner(), &record).await {
-                Ok(()) => {
-                    self.queue.saved(&record.id);
-                    true
-                }
-                Err(error) => {
-                    tracing::error!(%error, audit_id = record.id, "an audit record could not be stored; it is tried again");
-                    false
-                }
-            },
-            Task::Delete(id) => self.delete(&id).await,
-            Task::Deliver(record, sink) => self.deliver(&record, &sink).await,
+            Err(error) => {
+                tracing::error!(%error, audit_id = record.id, "an audit record could not be stored; it is tried again");
+                false
+            }
         }
     }
 

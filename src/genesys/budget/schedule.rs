@@ -7,6 +7,9 @@ use tokio::time::Instant;
 
 use super::super::lane::Lane;
 
+/// Below it a limit is too small to be shared out.
+const SMALL: u32 = 20;
+
 /// Length of the sliding log.
 pub(super) const WINDOW: Duration = Duration::from_secs(60);
 
@@ -144,13 +147,30 @@ impl<W> Schedule<W> {
             Lane::ALL.into_iter().find(|lane| !self.is_empty(*lane) && self.ready_at(*lane, now).is_some_and(|at| at <= now))?;
         let lane = self.turn(rightful);
         let waiter = self.take(lane)?;
+        let (spacing, even) = (self.spacing(), self.even(lane, now));
         self.open += 1;
-        let spacing = self.spacing();
-        self.paced.advance(now, spacing);
+        self.paced.advance(now, even);
         if lane == Lane::Change {
             self.change.advance(now, spacing);
         }
         Some((lane, waiter))
+    }
+
+    /// How long the next sweep waits after a grant: the room that is left lasts until the oldest call leaves the window. Room that
+    /// is spent at once has an echo, as long a silence in which a new object would wait.
+    fn even(&self, lane: Lane, now: Instant) -> Duration {
+        let spacing = self.spacing();
+        if lane <= Lane::Change || self.limit < SMALL {
+            return spacing;
+        }
+        let room = (self.limit - self.reserve()).saturating_sub(self.counted()).max(1);
+        let left = self.log.front().map_or(Duration::ZERO, |end| end.saturating_duration_since(now));
+        (left / room).clamp(spacing, spacing * 4)
+    }
+
+    /// Calls that sweeps leave to changes and to what is under way.
+    fn reserve(&self) -> u32 {
+        if self.limit < SMALL { 0 } else { (self.limit / 20).max(1) }
     }
 
     /// When [`Self::grant`] may have something, if nothing else happens before; None: not before something happens.
@@ -162,14 +182,13 @@ impl<W> Schedule<W> {
 
     /// When `lane` may have its next grant by log and pace.
     fn ready_at(&self, lane: Lane, now: Instant) -> Option<Instant> {
-        let reserve = if self.limit >= 20 { (self.limit / 20).max(1) } else { 0 };
         let (cap, pace) = match lane {
             Lane::Underway => (self.limit, now),
             Lane::Change => (self.limit, self.change.ready(self.burst(4))),
             Lane::First | Lane::Retry | Lane::Repair | Lane::Check | Lane::Propagation => {
                 // A burst has an echo: as long a silence at the end of its minute, in which a new object would wait. A fiftieth
                 // of the limit is 1.2 s of it.
-                (self.limit - reserve, self.paced.ready(self.burst(50)))
+                (self.limit - self.reserve(), self.paced.ready(self.burst(50)))
             }
         };
         Some(self.room_at(cap, now)?.max(pace))
