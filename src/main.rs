@@ -12,7 +12,7 @@ async fn main() -> ExitCode {
         anstream::eprintln!("error: the TLS provider was already set; this is a defect");
         return ExitCode::FAILURE;
     }
-    match cli::main(Cli::parse()).await {
+    match Box::pin(cli::main(Cli::parse())).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             anstream::eprintln!("error: {error:#}");

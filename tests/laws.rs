@@ -8,6 +8,7 @@ mod agent_assist_config;
 #[path = "laws/prompt_template.rs"]
 mod prompt_template;
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use assist_operator::api::status::{AppliedField, ManagedStatus, RemoteState};
@@ -127,7 +128,15 @@ fn plan<K: Lawful>(server: &K::Server, spec: &Value, applied: &[AppliedField], p
     let memory = Memory::of(Some(&status), HOST, ID);
     K::plan(
         &desired,
-        &PlanInput { observed: &observed, memory: &memory, unconfirmed: None, numbers: &[], policy, now: Timestamp::UNIX_EPOCH },
+        &PlanInput {
+            observed: &observed,
+            memory: &memory,
+            unconfirmed: None,
+            taken: None,
+            numbers: &[],
+            policy,
+            now: Timestamp::UNIX_EPOCH,
+        },
     )
 }
 
@@ -174,6 +183,8 @@ fn a_plan_that_ran_leaves_nothing_to_do<K: Lawful>() {
             }
             let Ok(first) = plan::<K>(&server, &spec, &applied, policy) else { continue };
             prop_assert!(policy != Policy::Observe || first.is_empty());
+            let paths: BTreeSet<&str> = first.changes().map(|change| change.path.as_str()).collect();
+            prop_assert_eq!(paths.len(), first.changes().count(), "a field is planned twice: {}", first);
             let before = server.clone();
             execute::<K>(&mut server, &first);
             prop_assert!(K::spared(&before, &server, &spec, &applied), "{spec} wrote {first} over {before:?}");
@@ -283,6 +294,7 @@ fn hostile_input_never_panics<K: Lawful>() {
             observed: &observed,
             memory: &memory,
             unconfirmed: None,
+            taken: None,
             numbers: &[],
             policy,
             now: Timestamp::UNIX_EPOCH,

@@ -36,10 +36,13 @@ pub struct ManagedStatus {
     /// Writes that were about to be sent. Present after a crash until the operator has looked up what became of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<Intent>,
-    /// Number of a version whose creation was never confirmed: it is used again until it is seen, so that a late success
-    /// makes no second version. Only of kinds whose versions are immutable.
+    /// A version whose creation was never confirmed: its number is used again until it is seen, so that a late success makes no
+    /// second version. Only of kinds whose versions are immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unconfirmed_version: Option<String>,
+    pub unconfirmed: Option<UnconfirmedVersion>,
+    /// A number that was found to belong to another version than the newest 25. Only of kinds whose versions are immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_version: Option<String>,
     /// A plan that waits for approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_plan: Option<PendingPlan>,
@@ -68,7 +71,8 @@ impl Default for ManagedStatus {
             applied: Vec::new(),
             drift: Vec::new(),
             intent: None,
-            unconfirmed_version: None,
+            unconfirmed: None,
+            taken_version: None,
             pending_plan: None,
             history: Vec::new(),
             propagation: None,
@@ -128,6 +132,9 @@ pub struct DriftItem {
 pub struct Intent {
     /// Digest of the plan.
     pub digest: String,
+    /// Host of the API that the writes are for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub host: String,
     /// When the intent was recorded.
     pub time: Time,
     /// Generation that is written.
@@ -147,6 +154,16 @@ pub struct Intent {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub creates: Vec<String>,
+}
+
+/// A version whose creation was never confirmed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UnconfirmedVersion {
+    /// Its number.
+    pub version: String,
+    /// When its answer was lost first; a day later it is no longer expected.
+    pub since: Time,
 }
 
 /// One write that was about to be sent.

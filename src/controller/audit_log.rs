@@ -12,11 +12,11 @@ pub fn write(record: &AuditRecord) {
 
 /// Writes the line that reports a delivery: the record as it was posted, with `webhookSynced` true (contract section 7).
 pub fn synced(body: &str) {
-    match serde_json::from_str::<serde_json::Value>(body) {
+    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(body) {
         Ok(mut record) => {
-            record["webhookSynced"] = true.into();
-            tracing::info!(target: "audit", "{record}");
+            record.insert("webhookSynced".to_owned(), true.into());
+            tracing::info!(target: "audit", "{}", serde_json::Value::from(record));
         }
-        Err(error) => tracing::error!(target: "audit", %error, "a delivered audit record is no JSON"),
+        Err(error) => tracing::error!(target: "audit", %error, "a delivered audit record is no JSON object"),
     }
 }

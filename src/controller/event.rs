@@ -3,7 +3,7 @@
 use super::outcome::{EventDraft, Facts, Verdict, last_write, ready_reason};
 use crate::api::ManagedStatus;
 use crate::api::conditions::{self, READY, Reason};
-use crate::engine::{Action, display};
+use crate::engine::display;
 use crate::remote::converge::{Convergence, End};
 
 /// Longest note: the API allows 1 kB.
@@ -38,9 +38,7 @@ fn written(convergence: &Convergence) -> Option<EventDraft> {
     Some(match (&convergence.end, entry.why.as_str()) {
         (End::NotKept(message), _) => event(true, "NotConverging", "Write", message.clone()),
         (_, "DriftRepair") => event(false, "DriftCorrected", "Repair", note),
-        (_, "SpecChange") if plan.steps.iter().any(|step| step.action == Action::VersionPromotion) => {
-            event(false, "VersionPromoted", "Promote", note)
-        }
+        (_, "SpecChange") if convergence.promoted => event(false, "VersionPromoted", "Promote", note),
         (_, "Restore") => event(false, "Restored", "Restore", note),
         _ => event(false, "Updated", "Write", note),
     })
@@ -78,7 +76,7 @@ fn warned(convergence: &Convergence, facts: &Facts<'_>, status: &ManagedStatus) 
     };
     match &convergence.end {
         End::LostGuard(message) => Some(event(true, "ConflictDetected", "Write", message.clone())),
-        End::Held { message, .. } if changed && message.contains("again and again") => {
+        End::Held { reason: Reason::Progressing, message, .. } if changed => {
             Some(event(true, "ContestedField", "Repair", message.clone()))
         }
         End::Held { reason: Reason::AwaitingApproval, message, .. } if facts.previous.pending_plan != status.pending_plan => {

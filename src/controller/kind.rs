@@ -11,6 +11,7 @@ use kube::runtime::{Controller, controller};
 use kube::{Resource, ResourceExt};
 use tokio::sync::{broadcast, mpsc};
 
+use super::ledger;
 use super::load::requested;
 use super::metrics::ByKind;
 use super::orgs::{Demand, History, OrgName, Orgs};
@@ -19,6 +20,9 @@ use super::report::Written;
 use super::schedule::Schedule;
 use super::stream::{Guarded, Watching};
 use super::tickets::Tickets;
+use crate::api::{Managed, ManagedStatus};
+use crate::clock;
+use crate::remote::audit::{Attempt, AuditRecord, AuditStatus, Subject};
 
 /// A started kind.
 pub struct Started {
@@ -32,6 +36,8 @@ pub struct Started {
     pub demand: Demand,
     /// Times of the past writes for an org.
     pub history: History,
+    /// Whether an object's status holds an intent with this audit id.
+    pub intends: Box<dyn Fn(&str) -> bool + Send + Sync>,
 }
 
 /// Starts the controller of a kind.
@@ -66,7 +72,8 @@ pub fn start<K: Reconcilable>(shared: &Arc<Shared>, watching: &Watching) -> Star
         let store = store.clone();
         async move { store.wait_until_ready().await.is_ok() }.boxed()
     };
-    Started { run, filled, refresh: refresh(context), demand: demand(store.clone()), history: history(store) }
+    let (demand, history, intends) = (demand(store.clone()), history(store.clone()), intends(store));
+    Started { run, filled, refresh: refresh(context), demand, history, intends }
 }
 
 /// What every watch event means besides a reconcile.
@@ -85,28 +92,66 @@ fn on_event<K: Reconcilable>(
                 context.tickets.changed(&uid, generation, asked);
             }
         }
-        Event::Delete(object) => {
-            let uid = object.uid().unwrap_or_default();
-            context.schedule.forget(&uid);
-            context.written.forget(&uid);
-            let Ok(gone) = &object.0 else { return };
-            let org = Orgs::name_of(&gone.managed().org_ref, &gone.namespace().unwrap_or_default());
-            if let Some(entry) = context.shared.orgs.entry(&org) {
-                entry.limit.forget(&uid);
-            }
-            // Younger objects that claim the same remote object go on.
-            let same = |other: &Guarded<K>| other.0.as_ref().is_ok_and(|other| other.remote_id() == gone.remote_id());
-            for other in context.store.state_filter(same) {
-                if let Some(mut entry) = other.uid().and_then(|uid| context.schedule.get(&uid)) {
-                    entry.due = tokio::time::Instant::now();
-                    context.schedule.put(&other.uid().unwrap_or_default(), entry);
-                }
-                // Nobody receives only when the controller is stopping.
-                let _ = wake.send(ObjectRef::from_obj(&*other));
-            }
-        }
+        Event::Delete(object) => deleted(context, object, wake),
         Event::Init | Event::InitDone => {}
     }
+}
+
+/// What remains to be done for an object that is gone.
+fn deleted<K: Reconcilable>(
+    context: &Arc<KindContext<K>>,
+    object: &Guarded<K>,
+    wake: &mpsc::UnboundedSender<ObjectRef<Guarded<K>>>,
+) {
+    let uid = object.uid().unwrap_or_default();
+    let recorded = context.schedule.get(&uid).map(|entry| entry.recorded).unwrap_or_default();
+    context.schedule.forget(&uid);
+    let Ok(gone) = &object.0 else { return };
+    let status = context.written.newer(gone).or_else(|| gone.status().cloned()).unwrap_or_default();
+    context.written.forget(&uid);
+    let org = Orgs::name_of(&gone.managed().org_ref, &gone.namespace().unwrap_or_default());
+    if let Some(entry) = context.shared.orgs.entry(&org) {
+        entry.limit.forget(&uid);
+    }
+    tokio::spawn(tell_unresolved(context.shared.clone(), org, unresolved(gone, &status), recorded));
+    // Younger objects that claim the same remote object go on.
+    let same = |other: &Guarded<K>| other.0.as_ref().is_ok_and(|other| other.remote_id() == gone.remote_id());
+    for other in context.store.state_filter(same) {
+        if let Some(mut entry) = other.uid().and_then(|uid| context.schedule.get(&uid)) {
+            entry.due = tokio::time::Instant::now();
+            context.schedule.put(&other.uid().unwrap_or_default(), entry);
+        }
+        // Nobody receives only when the controller is stopping.
+        let _ = wake.send(ObjectRef::from_obj(&*other));
+    }
+}
+
+/// The records of writes whose outcome nobody will look up any more.
+fn unresolved<K: Reconcilable>(gone: &K, status: &ManagedStatus) -> Vec<AuditRecord> {
+    let Some(intent) = &status.intent else { return Vec::new() };
+    let namespace = gone.namespace().unwrap_or_default();
+    let org = Orgs::name_of(&gone.managed().org_ref, &namespace);
+    let subject = Subject {
+        org: format!("{}/{}", org.0, org.1),
+        namespace,
+        kind: K::KIND.to_owned(),
+        name: gone.name_any(),
+        generation: intent.generation,
+    };
+    let attempts = intent.steps.iter().map(|step| Attempt { step: step.clone(), began: intent.time.0 });
+    attempts.map(|attempt| attempt.record(&subject, AuditStatus::Unknown, None, clock::precise())).collect()
+}
+
+async fn tell_unresolved(shared: Arc<Shared>, org: OrgName, records: Vec<AuditRecord>, recorded: Vec<String>) {
+    for record in &records {
+        if !shared.outbox.knows(&org, &record.audit_id)
+            && let Err(error) = ledger::tell(&shared, &org, record).await
+        {
+            tracing::warn!(error, audit_id = record.audit_id, "an audit record could not be stored; it is tried again");
+        }
+    }
+    let ids = records.iter().map(|record| record.audit_id.as_str()).chain(recorded.iter().map(String::as_str));
+    shared.outbox.release(&org, ids);
 }
 
 /// The objects of orgs whose facts changed. A receiver that fell behind looks at everything.
@@ -156,6 +201,16 @@ fn history<K: Reconcilable>(store: Store<Guarded<K>>) -> History {
             Err(_) => Vec::new(),
         };
         objects.iter().flat_map(times).collect()
+    })
+}
+
+fn intends<K: Reconcilable>(store: Store<Guarded<K>>) -> Box<dyn Fn(&str) -> bool + Send + Sync> {
+    Box::new(move |id| {
+        let holds = |o: &Arc<Guarded<K>>| {
+            let status = o.0.as_ref().ok().and_then(Managed::status);
+            status.and_then(|status| status.intent.as_ref()).is_some_and(|intent| intent.steps.iter().any(|s| s.audit_id == id))
+        };
+        store.state().iter().any(holds)
     })
 }
 

@@ -1,8 +1,8 @@
 //! The cluster as the ledger of a write: intent in status, live checks from the watch store, audit line and metrics.
 
 use std::fmt::Debug;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use kube::core::NamespaceResourceScope;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::change_limit::ChangeLimit;
 use super::metrics::{ByKind, ByOutcome};
 use super::orgs::OrgName;
-use super::reconcile::KindContext;
+use super::reconcile::{KindContext, Shared};
 use super::report;
 use super::stream::Guarded;
 use crate::api::ManagedStatus;
@@ -40,6 +40,18 @@ pub struct ClusterLedger<'a, K: Remote> {
     pub limit: &'a ChangeLimit,
     /// Set once an intent was recorded: the status must be patched once more.
     pub intended: AtomicBool,
+    /// Ids of the audit records that are safe now.
+    pub recorded: Mutex<Vec<String>>,
+}
+
+/// Tells the outcome of an attempted write to log and metrics, once, and keeps it for the org's webhook. `Ok` once it cannot be lost.
+pub async fn tell(shared: &Shared, org: &OrgName, record: &AuditRecord) -> Result<(), String> {
+    if !shared.outbox.knows(org, &record.audit_id) {
+        let labels = ByOutcome { action: record.action.clone(), status: record.status.as_str() };
+        shared.metrics.writes.get_or_create(&labels).inc();
+        super::audit_log::write(record);
+    }
+    shared.outbox.put(org, record).await
 }
 
 impl<K> Ledger for ClusterLedger<'_, K>
@@ -94,13 +106,9 @@ where
     }
 
     async fn audit(&self, record: AuditRecord) -> Result<(), String> {
-        let shared = &self.context.shared;
-        if !shared.outbox.knows(self.org, &record.audit_id) {
-            let labels = ByOutcome { action: record.action.clone(), status: record.status.as_str() };
-            shared.metrics.writes.get_or_create(&labels).inc();
-            super::audit_log::write(&record);
-        }
-        shared.outbox.put(self.org, &record).await
+        tell(&self.context.shared, self.org, &record).await?;
+        self.recorded.lock().unwrap_or_else(PoisonError::into_inner).push(record.audit_id);
+        Ok(())
     }
 
     fn now(&self) -> Timestamp {

@@ -23,6 +23,7 @@ use crate::api::{APPROVE_PLAN, ManagedStatus, RECONCILE_REQUESTED_AT};
 use crate::clock;
 use crate::engine::finding::Finding;
 use crate::engine::gate::Refusal;
+use crate::engine::kind::Texts;
 use crate::engine::memory::Memory;
 use crate::engine::propagation::FIRST_POLL;
 use crate::genesys::Lane;
@@ -156,16 +157,19 @@ where
         _ => None,
     };
     let namespace = loaded.object.namespace().unwrap_or_default();
-    let Some(desired) = desired(context, &loaded, &namespace).await else {
-        return Some(Preflight::Idle(Duration::from_secs(5)));
-    };
     if let Some(by) = by {
-        let unapplied = desired.as_ref().map_or(true, |desired| is_unapplied(&loaded, desired));
+        // Where the texts cannot be read, nothing says that they were never applied.
+        let desired = desired(context, &loaded, &namespace).await.and_then(Result::ok);
+        let unapplied = match desired {
+            Some(desired) => is_unapplied(&loaded, &desired),
+            None => loaded.object.sources().is_empty(),
+        };
         return Some(Preflight::Verdict(loaded, Owned::Suspended(by, unapplied)));
     }
-    let desired = match desired {
-        Ok(desired) => desired,
-        Err(verdict) => return Some(Preflight::Verdict(loaded, verdict)),
+    let desired = match desired(context, &loaded, &namespace).await {
+        Some(Ok(desired)) => desired,
+        Some(Err(verdict)) => return Some(Preflight::Verdict(loaded, verdict)),
+        None => return Some(Preflight::Idle(Duration::from_secs(5))),
     };
     let granted = match context.shared.orgs.access(&loaded.org, K::KIND, &namespace).await {
         Access::Granted(granted) => granted,
@@ -192,7 +196,11 @@ where
 async fn desired<K: Remote>(context: &KindContext<K>, loaded: &Loaded<K>, namespace: &str) -> Option<Result<K::Desired, Owned>> {
     match texts::read(&context.shared.client, namespace, &loaded.object.sources()).await {
         Ok(texts) => Some(loaded.object.validate(&texts).map_err(Owned::Invalid)),
-        Err(Unread::Missing(message)) => Some(Err(Owned::missing(message))),
+        Err(Unread::Missing(message)) => match loaded.object.validate(&Texts::new()) {
+            // It is not the only thing that is wrong: all of them at once.
+            Err(findings) if findings.len() > 1 => Some(Err(Owned::Invalid(findings))),
+            _ => Some(Err(Owned::missing(message))),
+        },
         Err(Unread::Unknown) => None,
     }
 }

@@ -46,7 +46,7 @@ use self::kind::Started;
 use self::metrics::{ByOrg, Metrics};
 use self::org::OrgContext;
 use self::orgs::Orgs;
-use self::outbox::Outbox;
+use self::outbox::{Destination, Outbox};
 use self::probes::Probes;
 use self::reconcile::Shared;
 use self::stream::{Guarded, Watching};
@@ -88,11 +88,13 @@ pub async fn run(client: Client, options: Options, shutdown: CancellationToken) 
     });
     let kinds: Vec<Started> = KINDS.iter().map(|kind| (kind.start)(&shared, &watching)).collect();
     let (mut runs, mut filled, mut refreshes, mut histories) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut intents = Vec::new();
     for kind in kinds {
         runs.push(kind.run);
         filled.push(kind.filled);
         refreshes.push(kind.refresh);
         histories.push(kind.history);
+        intents.push(kind.intends);
         shared.orgs.add_demand(kind.demand);
     }
     let context = Arc::new(OrgContext {
@@ -110,7 +112,8 @@ pub async fn run(client: Client, options: Options, shutdown: CancellationToken) 
         // The change limit of an org is rebuilt from the statuses of its objects: those come first.
         let all = join_all(filled).await;
         // And so is what its webhook has not received yet.
-        context.shared.outbox.load(watching.namespace.as_deref()).await;
+        let intended = |id: &str| intents.iter().any(|holds| holds(id));
+        context.shared.outbox.load(watching.namespace.as_deref(), &intended).await;
         tracing::info!(streaming, filled = all.iter().all(|ok| *ok), "watch stores are filled");
         run_orgs(&watching, context, org_writer, triggered, &ready).await;
     };
@@ -134,7 +137,8 @@ async fn run_orgs(
             hook.written.forget(&object.uid().unwrap_or_default());
             let name = (object.namespace().unwrap_or_default(), object.name_any());
             hook.forget(&name, &object.uid().unwrap_or_default());
-            hook.shared.outbox.remove(&name);
+            // Its records wait: a GenesysOrg may be deleted and created anew.
+            hook.shared.outbox.configure(&name, Destination::None);
             hook.shared.orgs.remove(&name);
         }
         Event::InitDone => {

@@ -2,8 +2,7 @@
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::{Api, Resource, ResourceExt};
+use kube::Api;
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -20,15 +19,8 @@ use crate::genesys::audit_sink::Sink;
 /// Brings the destination of the org's audit records up to date. Whether no more of them can be kept.
 pub async fn configure(context: &OrgContext, org: &GenesysOrg, name: &OrgName) -> bool {
     let outbox = &context.shared.outbox;
-    let owner = OwnerReference {
-        api_version: GenesysOrg::api_version(&()).into_owned(),
-        kind: GenesysOrg::kind(&()).into_owned(),
-        name: name.1.clone(),
-        uid: org.uid().unwrap_or_default(),
-        ..OwnerReference::default()
-    };
     if let Some(destination) = destination(context, org, name).await {
-        outbox.configure(name, owner, destination);
+        outbox.configure(name, destination);
     }
     outbox.is_full(name)
 }
@@ -46,8 +38,11 @@ async fn destination(context: &OrgContext, org: &GenesysOrg, name: &OrgName) -> 
         Some(reference) => match signing_key(context, &name.0, reference).await {
             Ok(key) => Some(key),
             Err(Unread::Missing(why)) => return Some(Destination::Unusable(why)),
-            // The API server did not answer: what is known goes on being true.
-            Err(Unread::Unknown) => return None,
+            // The API server did not answer: what is known goes on being true, and records are kept in any case.
+            Err(Unread::Unknown) if context.shared.outbox.has_webhook(name) => return None,
+            Err(Unread::Unknown) => {
+                return Some(Destination::Unusable("the signing key could not be read yet; it is tried again".to_owned()));
+            }
         },
     };
     let made_for = json::hex(&Sha256::digest(format!("{}\n{}\n{}", hook.url, hook.private, key.as_deref().unwrap_or_default())));

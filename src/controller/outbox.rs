@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ListParams;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, ResourceExt};
@@ -74,45 +73,75 @@ impl Outbox {
         }
     }
 
-    /// Takes over the records that a process before this one left. Returns once they are known, or on shutdown.
-    pub async fn load(&self, namespace: Option<&str>) {
+    /// Takes over the records that a process before this one left; `intended` says which of them are still in an intent. Returns
+    /// once they are known, or on shutdown.
+    pub async fn load(&self, namespace: Option<&str>, intended: &dyn Fn(&str) -> bool) {
+        let mut records: Vec<(OrgName, Record)> =
+            self.list(namespace).await.into_iter().filter_map(|stored| taken_over(&stored)).collect();
+        records.sort_by_key(|(_, record)| record.at);
+        for (org, record) in records {
+            let (queue, id) = (self.queue(&org), record.id.clone());
+            queue.park(record);
+            if !intended(&id) {
+                queue.release(&id);
+            }
+        }
+    }
+
+    async fn list(&self, namespace: Option<&str>) -> Vec<Stored> {
         let api: Api<Stored> =
             namespace.map_or_else(|| Api::all(self.client.clone()), |ns| Api::namespaced(self.client.clone(), ns));
-        let list = loop {
-            match api.list(&ListParams::default()).await {
-                Ok(list) => break list,
+        let (mut all, mut params) = (Vec::new(), ListParams::default().limit(500));
+        loop {
+            match api.list(&params).await {
+                Ok(list) => {
+                    all.extend(list.items);
+                    match list.metadata.continue_.filter(|token| !token.is_empty()) {
+                        Some(token) => params = params.continue_token(&token),
+                        None => return all,
+                    }
+                    continue;
+                }
+                Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {
+                    // Only orgs with a webhook need them, and these say so as soon as they have one to store.
+                    tracing::error!(error = %status, "audit records cannot be listed: apply the CRDs and the role of this operator version");
+                    return all;
+                }
+                Err(kube::Error::Api(status)) if status.code == 410 => {
+                    (all, params) = (Vec::new(), ListParams::default().limit(500))
+                }
                 Err(error) => tracing::error!(%error, "audit records could not be listed; no object is looked at before"),
             }
             tokio::select! {
                 () = tokio::time::sleep(LIST_AGAIN) => {}
-                () = self.shutdown.cancelled() => return,
+                () = self.shutdown.cancelled() => return all,
             }
-        };
-        let mut records: Vec<(OrgName, Record)> = list.items.into_iter().map(taken_over).collect();
-        records.sort_by_key(|(_, record)| record.at);
-        for (org, record) in records {
-            self.queue(&org).keep(record);
         }
     }
 
     /// Sets where the records of an org go.
-    pub fn configure(&self, org: &OrgName, owner: OwnerReference, destination: Destination) {
+    pub fn configure(&self, org: &OrgName, destination: Destination) {
         if matches!(destination, Destination::None) && !lock(&self.queues).contains_key(org) {
             return;
         }
-        self.queue(org).configure(owner, destination);
+        self.queue(org).configure(destination);
+    }
+
+    /// Whether a destination was set that is not [`Destination::None`].
+    pub fn has_webhook(&self, org: &OrgName) -> bool {
+        self.known(org).is_some_and(|queue| queue.has_webhook())
+    }
+
+    /// The records with these ids may be delivered: no intent holds them any more.
+    pub fn release<'a>(&self, org: &OrgName, ids: impl IntoIterator<Item = &'a str>) {
+        let Some(queue) = self.known(org) else { return };
+        ids.into_iter().for_each(|id| queue.release(id));
+        self.told_if_full(org, &queue);
     }
 
     /// Whether a destination made for this configuration is in use already.
     pub fn uses(&self, org: &OrgName, made_for: &str) -> bool {
         self.known(org).is_some_and(|queue| queue.uses(made_for))
-    }
-
-    /// The org is gone, and with it the webhook; its records go with it (owner references).
-    pub fn remove(&self, org: &OrgName) {
-        if let Some(queue) = lock(&self.queues).remove(org) {
-            queue.stop.cancel();
-        }
     }
 
     /// Whether no more records of an org can be kept.
@@ -140,7 +169,7 @@ impl Outbox {
         lock(&self.queues).iter().map(|(org, queue)| (format!("{}/{}", org.0, org.1), queue.len(), queue.oldest())).collect()
     }
 
-    /// Keeps a record until it is delivered. `Ok` once it cannot be lost, or where the org has no webhook.
+    /// Keeps a record until it is [released](Self::release) and delivered. `Ok` once it cannot be lost, or where the org has no webhook.
     ///
     /// # Errors
     /// The API server did not take it: it is kept in memory and tried again, and the caller must not forget the write.
@@ -152,14 +181,13 @@ impl Outbox {
         let body = serde_json::to_string(record).map_err(|error| error.to_string())?;
         let record = Record { id: record.audit_id.clone(), body, at: record.timestamp.parse().unwrap_or_default() };
         queue.remember(&record.id);
-        match delivery::save(&self.client, org, queue.owner(), &record).await {
+        match delivery::save(&self.client, org, &record).await {
             Ok(()) => {
-                queue.keep(record);
-                self.told_if_full(org, &queue);
+                queue.park(record);
                 Ok(())
             }
             Err(error) => {
-                queue.keep_unsaved(record);
+                queue.keep_unsaved(record, error.to_string());
                 Err(error.to_string())
             }
         }
@@ -196,14 +224,19 @@ impl Outbox {
     }
 }
 
-fn taken_over(stored: Stored) -> (OrgName, Record) {
+/// `None`: it is none that this operator made. What is posted is signed, so nothing else is.
+fn taken_over(stored: &Stored) -> Option<(OrgName, Record)> {
     let org = (stored.namespace().unwrap_or_default(), stored.spec.org.clone());
-    let created = stored.metadata.creation_timestamp.as_ref().map(|t| t.0);
-    let told: Option<Timestamp> = serde_json::from_str::<serde_json::Value>(&stored.spec.record)
-        .ok()
-        .and_then(|record| record.get("timestamp")?.as_str()?.parse().ok());
-    let at = told.or(created).unwrap_or_default();
-    (org, Record { id: stored.name_any(), body: stored.spec.record, at })
+    let record: serde_json::Value = serde_json::from_str(&stored.spec.record).ok().unwrap_or_default();
+    let member = |name: &str| record.get(name).and_then(serde_json::Value::as_str);
+    let (name, label) = (stored.name_any(), format!("{}/{}", org.0, org.1));
+    let ours = member("auditId") == Some(&name) && member("org") == Some(&label);
+    let at: Option<Timestamp> = member("timestamp").and_then(|text| text.parse().ok());
+    let Some(at) = at.filter(|_| ours) else {
+        tracing::error!(name, org = label, "an AuditRecord was not made by this operator and is left alone; delete it");
+        return None;
+    };
+    Some((org, Record { id: name, body: stored.spec.record.clone(), at }))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

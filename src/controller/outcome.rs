@@ -189,7 +189,8 @@ fn record(status: &mut ManagedStatus, convergence: &Convergence, facts: &Facts<'
     }
     status.remote = Some(convergence.remote.clone());
     status.intent = if convergence.keep_intent { convergence.intent.clone().or(status.intent.take()) } else { None };
-    status.unconfirmed_version.clone_from(&convergence.unconfirmed);
+    status.unconfirmed.clone_from(&convergence.unconfirmed);
+    status.taken_version.clone_from(&convergence.taken);
     if let Some(applied) = &convergence.applied {
         status.applied.clone_from(applied);
     }
@@ -231,6 +232,8 @@ fn drift(plan: &Plan, end: &End, facts: &Facts<'_>) -> Vec<DriftItem> {
 
 fn converged(status: &mut ManagedStatus, convergence: &Convergence, facts: &Facts<'_>) -> Summary {
     match &convergence.end {
+        // What became of a write is known, its record is not safe yet: that is looked at again soon.
+        End::Done if convergence.keep_intent => Summary { next: Next::BackOff, ..done(status, convergence, facts) },
         End::Done => done(status, convergence, facts),
         End::Held { reason, message, until } => {
             let wait = until.and_then(|at| Duration::try_from(at.duration_since(facts.now)).ok());

@@ -26,6 +26,8 @@ fn convergence(end: End) -> Convergence {
         conflicts: 0,
         intent: None,
         unconfirmed: None,
+        taken: None,
+        promoted: false,
         keep_intent: false,
         end,
     }

@@ -3,8 +3,8 @@
 use std::convert::Infallible;
 use std::fmt::Debug;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -193,6 +193,7 @@ async fn call<K: Reconcilable>(
         org: &loaded.org,
         limit: &granted.limit,
         intended: AtomicBool::new(false),
+        recorded: Mutex::default(),
     };
     let convergence = tokio::select! {
         convergence = converge(&mut session, &context.shared.states, &ledger, &request) => convergence,
@@ -200,6 +201,7 @@ async fn call<K: Reconcilable>(
     };
     drop(session);
     let intended = ledger.intended.load(Ordering::Relaxed);
+    loaded.entry.recorded.extend(ledger.recorded.into_inner().unwrap_or_else(PoisonError::into_inner));
     measure::<K>(context, &convergence);
     learn(context, &mut loaded, &convergence);
     conclude(context, loaded, &Verdict::Converged(&convergence), watch.as_ref().map(|w| (w, None)), granted.stretch, intended)
@@ -299,11 +301,16 @@ async fn conclude<K: Reconcilable>(
     );
     let labels = ByReason { kind: K::KIND, reason: outcome::ready_reason(&status).unwrap_or_default().to_owned() };
     context.shared.metrics.reconciles.get_or_create(&labels).inc();
+    let open = audit_ids(&status);
     if must_patch || loaded.entry.dirty || status != loaded.status {
         loaded.entry.dirty = !patch(context, &loaded.object, status).await;
         if loaded.entry.dirty {
             loaded.entry.due = loaded.entry.due.min(Instant::now() + UNWRITTEN_STATUS.mul_f64(0.5 + fastrand::f64()));
         }
+    }
+    if !loaded.entry.dirty {
+        let done = loaded.entry.recorded.extract_if(.., |id| !open.contains(id)).collect::<Vec<_>>();
+        context.shared.outbox.release(&loaded.org, done.iter().map(String::as_str));
     }
     if let Some(event) = event {
         context.shared.events.publish(&event, loaded.object.object_ref(&())).await;
@@ -311,8 +318,15 @@ async fn conclude<K: Reconcilable>(
     let next = loaded.entry.next();
     if is_live(context, &loaded.object) {
         context.schedule.put(&loaded.uid, loaded.entry);
+    } else {
+        context.shared.outbox.release(&loaded.org, loaded.entry.recorded.iter().map(String::as_str));
     }
     Action::requeue(next.saturating_duration_since(Instant::now()))
+}
+
+/// The audit records that the intent of a status could be settled to.
+pub fn audit_ids(status: &ManagedStatus) -> Vec<String> {
+    status.intent.iter().flat_map(|intent| &intent.steps).map(|step| step.audit_id.clone()).collect()
 }
 
 /// Whether the object is still in the store: what is remembered of one that is gone would stay for ever.

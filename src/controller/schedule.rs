@@ -43,6 +43,8 @@ pub struct Entry {
     pub secret_version: Option<String>,
     /// The last status could not be written.
     pub dirty: bool,
+    /// Audit records that may be delivered once the status no longer holds their intent.
+    pub recorded: Vec<String>,
 }
 
 /// The schedule, by UID.
@@ -92,6 +94,7 @@ impl Entry {
             observed: None,
             secret_version: None,
             dirty: false,
+            recorded: Vec::new(),
         }
     }
 

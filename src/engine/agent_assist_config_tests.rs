@@ -36,7 +36,15 @@ fn plan_of(desired: &Desired, observed: &Observed, applied: Vec<AppliedField>, p
     let memory = Memory::of(Some(&status), "h", "c1");
     AgentAssistConfig::plan(
         desired,
-        &PlanInput { observed, memory: &memory, unconfirmed: None, numbers: &[], policy, now: jiff::Timestamp::UNIX_EPOCH },
+        &PlanInput {
+            observed,
+            memory: &memory,
+            unconfirmed: None,
+            taken: None,
+            numbers: &[],
+            policy,
+            now: jiff::Timestamp::UNIX_EPOCH,
+        },
     )
 }
 

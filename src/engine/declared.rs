@@ -57,6 +57,8 @@ pub fn between(declared: &Value, wanted: &Value, live: &Value, ignore: &Ignore, 
         plan.applied = input.memory.after(&leaves, live, &plan.drift);
     }
     write.sort_by(|a, b| a.path.cmp(&b.path));
+    // What must be absent may be ours to remove too.
+    write.dedup_by(|a, b| a.path == b.path);
     let after = diff::apply(&write, live, ignore);
     Draft { write, after, why, plan }
 }

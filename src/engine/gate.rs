@@ -21,6 +21,9 @@ pub const REPAIRS_A_DAY: usize = 3;
 /// Message of a write that waits for room in the audit store.
 pub const BACKLOG: &str = "the audit records of this org cannot be delivered and their store is full; nothing more is written until the webhook accepts records again (see AuditDelivered on the GenesysOrg)";
 
+/// Message of a write that waits until the record of the one before it is safe.
+pub const UNSAFE: &str = "the audit record of the last write could not be stored; nothing more is written until it is. Check the disk of the operator; it is tried again";
+
 /// What decides.
 #[derive(Debug)]
 pub struct GateInput<'a> {

@@ -40,7 +40,7 @@ pub trait Kind: Managed {
         let (live, asked): (i64, i64) = (state.version.as_deref()?.parse().ok()?, version.parse().ok()?);
         Some(match live.cmp(&asked) {
             Ordering::Less => Standing::Before,
-            Ordering::Equal => Standing::At(Self::content(state)),
+            Ordering::Equal => Standing::At(Box::new(state.clone())),
             Ordering::Greater => Standing::Beyond,
         })
     }
@@ -77,8 +77,8 @@ pub enum Versions {
 pub enum Standing {
     /// The version that the write asked for is not there.
     Before,
-    /// It is there, with this content.
-    At(Value),
+    /// It is there: the state that it would be if nothing newer were live.
+    At(Box<State>),
     /// The server counted on: what became of that version cannot be told from here.
     Beyond,
 }
@@ -92,6 +92,8 @@ pub struct PlanInput<'a> {
     pub memory: &'a Memory,
     /// The number of a version whose creation was never confirmed ([`Versions::Created`]).
     pub unconfirmed: Option<&'a str>,
+    /// A number that belongs to a version which the read does not show.
+    pub taken: Option<&'a str>,
     /// The numbers of versions that status remembers.
     pub numbers: &'a [String],
     /// What may be done about a difference.

@@ -36,6 +36,15 @@ impl Memory {
         }
     }
 
+    /// With other entries: those of a write that was found to have taken effect.
+    #[must_use]
+    pub fn with(mut self, applied: Option<&[AppliedField]>) -> Self {
+        if let Some(applied) = applied {
+            self.applied = applied.iter().map(|a| (a.path.clone(), a.clone())).collect();
+        }
+        self
+    }
+
     /// Takes over what an interrupted write created, once a read showed that it took effect.
     #[must_use]
     pub fn having_created(mut self, fields: impl IntoIterator<Item = AppliedField>) -> Self {

@@ -104,7 +104,7 @@ impl Why {
 }
 
 /// One field that changes. Both sides unset cannot be.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, PartialEq, Serialize)]
 pub struct Change {
     /// JSON pointer of the field in the remote object.
     pub path: String,
@@ -145,8 +145,16 @@ impl fmt::Display for Change {
     }
 }
 
+impl fmt::Debug for Change {
+    /// As people see it: prose is nothing for logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (from, to) = self.sides();
+        f.debug_struct("Change").field("path", &self.path).field("from", &from).field("to", &to).finish()
+    }
+}
+
 /// One write.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
     /// What is written.
@@ -173,6 +181,19 @@ pub struct Step {
     /// Estimated tokens of a prompt (contract section 4), for its audit record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<f64>,
+}
+
+impl fmt::Debug for Step {
+    /// Without the body: it holds what others declared, and the text of a prompt.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Step")
+            .field("target", &self.target)
+            .field("guard", &self.guard)
+            .field("why", &self.why)
+            .field("version", &self.version)
+            .field("changes", &self.changes)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What is to be done, and what is only to be reported.

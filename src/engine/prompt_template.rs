@@ -101,7 +101,10 @@ impl Kind for PromptTemplate {
 
     fn standing(state: &State, version: &str) -> Option<Standing> {
         let found = entities(state).find(|entity| number_of(entity) == Some(version));
-        Some(found.map_or(Standing::Before, |entity| Standing::At(normal(entity))))
+        Some(found.map_or(Standing::Before, |entity| {
+            let document = json!({"entities": [entity]});
+            Standing::At(Box::new(State { document, version: Some(version.to_owned()), ..state.clone() }))
+        }))
     }
 }
 
@@ -162,16 +165,18 @@ impl Desired {
 
     /// The number of the version to create.
     fn number(&self, state: &State, input: &PlanInput<'_>) -> Result<String, Blocked> {
-        let taken = |number: &str| entities(state).any(|entity| number_of(entity) == Some(number));
         let next = next_number(state, input);
-        let Some(fixed) = &self.version else {
-            let unconfirmed = input.unconfirmed.filter(|number| !taken(number)).map(str::to_owned);
-            return unconfirmed.or(next).ok_or_else(|| {
+        match &self.version {
+            Some(fixed) => self.fixed(fixed, next, state, input),
+            None => next.ok_or_else(|| {
                 let message =
                     format!("prompt template {} has a version whose number has no successor; set spec.version", self.id);
                 Blocked::new(Reason::RemoteRejected, message)
-            });
-        };
+            }),
+        }
+    }
+
+    fn fixed(&self, fixed: &str, next: Option<String>, state: &State, input: &PlanInput<'_>) -> Result<String, Blocked> {
         let remedy = next.map_or_else(
             || "set spec.version to a number that is not taken".to_owned(),
             |next| format!("set spec.version to {next}"),
@@ -185,23 +190,31 @@ impl Desired {
             return Err(Blocked::new(Reason::RemoteRejected, message));
         }
         let newer = parsed(live).zip(parsed(fixed)).is_some_and(|(live, fixed)| live.cmp_precedence(&fixed).is_ge());
-        if newer || taken(fixed) {
+        if newer || is_taken(fixed, state) || input.taken == Some(fixed) {
             let message = format!(
-                "version {} of prompt template {} is live and was promoted by somebody else after version {fixed}, which cannot be promoted again: {remedy}, or leave it unset",
+                "version {} of prompt template {} is live, and version {fixed} cannot be promoted after it: {remedy}, or leave it unset",
                 super::display::escape(live),
                 self.id
             );
             return Err(Blocked::new(Reason::Superseded, message));
         }
-        Ok(fixed.clone())
+        Ok(fixed.to_owned())
     }
 }
 
-/// The next patch above the greatest number seen, on the pages that were read and in status.
+fn is_taken(number: &str, state: &State) -> bool {
+    entities(state).any(|entity| number_of(entity) == Some(number))
+}
+
+/// The number whose creation was never confirmed; else the next patch above the greatest number seen, on the page that was read
+/// and in status.
 fn next_number(state: &State, input: &PlanInput<'_>) -> Option<String> {
-    let seen = entities(state).filter_map(number_of).chain(input.numbers.iter().map(String::as_str)).filter_map(parsed);
-    let Some(greatest) = seen.max_by(Version::cmp_precedence) else { return Some(FIRST.to_string()) };
-    let Version { major, minor, patch, .. } = greatest;
+    if let Some(number) = input.unconfirmed.filter(|number| !is_taken(number, state)) {
+        return Some(number.to_owned());
+    }
+    let remembered = input.numbers.iter().map(String::as_str).chain(input.taken);
+    let greatest = entities(state).filter_map(number_of).chain(remembered).filter_map(parsed).max_by(Version::cmp_precedence);
+    let Some(Version { major, minor, patch, .. }) = greatest else { return Some(FIRST.to_string()) };
     let next = match (patch.checked_add(1), minor.checked_add(1)) {
         (Some(patch), _) => Version::new(major, minor, patch),
         (None, Some(minor)) => Version::new(major, minor, 0),

@@ -56,6 +56,7 @@ impl Case {
             observed: &observed,
             memory: &memory,
             unconfirmed: self.unconfirmed,
+            taken: None,
             numbers: &self.numbers,
             policy: self.policy,
             now: jiff::Timestamp::UNIX_EPOCH,
@@ -178,8 +179,8 @@ fn the_hash_after_is_that_of_the_version_as_it_will_be_read() {
         lossy: false,
         guard: Ok(Guard::None),
     };
-    let Some(Standing::At(content)) = PromptTemplate::standing(&state, &step.version) else { panic!("it is there") };
-    assert_eq!(json_util::canonical_hash(&content), step.after_hash);
+    let Some(Standing::At(found)) = PromptTemplate::standing(&state, &step.version) else { panic!("it is there") };
+    assert_eq!(json_util::canonical_hash(&PromptTemplate::content(&found)), step.after_hash);
     assert_eq!(PromptTemplate::standing(&state, "9.9.9"), Some(Standing::Before));
 }
 
@@ -189,6 +190,6 @@ fn a_template_that_does_not_exist_is_not_created() {
     let desired = object(json!({"content": "a"})).validate(&Texts::new()).unwrap();
     let memory = Memory::default();
     let (policy, now) = (Policy::Enforce, jiff::Timestamp::UNIX_EPOCH);
-    let input = PlanInput { observed: &observed, memory: &memory, unconfirmed: None, numbers: &[], policy, now };
+    let input = PlanInput { observed: &observed, memory: &memory, unconfirmed: None, taken: None, numbers: &[], policy, now };
     assert_eq!(PromptTemplate::plan(&desired, &input).unwrap_err().reason, Reason::NotFound);
 }

@@ -79,6 +79,9 @@ impl std::fmt::Debug for Client {
     }
 }
 
+/// Who holds a call in reserve waits for another one that long.
+const HOLD_AND_WAIT: Duration = Duration::from_secs(10);
+
 /// Calls for one object, one after the other.
 #[derive(Debug)]
 pub struct Session {
@@ -134,10 +137,39 @@ impl Session {
     }
 
     /// Takes the budget for one write without a guard in advance, so that it follows the read before it at once. It is kept
-    /// until such a write is sent.
-    pub async fn reserve(&mut self) {
+    /// until such a write is sent, or a read would wait for long.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Throttled`] during a long pause.
+    pub async fn reserve(&mut self) -> Result<(), Error> {
+        if self.reserved.is_some() {
+            return Ok(());
+        }
+        let account = self.client.account.clone();
+        tokio::select! {
+            biased;
+            left = account.paused_longer_than(self.client.wire.timing.hold) => Err(paused("reserve", left)),
+            ticket = account.budget().ticket(Lane::Underway) => {
+                self.reserved = Some(ticket);
+                Ok(())
+            }
+        }
+    }
+
+    /// A ticket for what is under way. Who holds one in reserve does not wait for long: many that hold and wait would stop each
+    /// other for ever.
+    async fn underway(&mut self) -> Ticket {
+        let account = self.client.account.clone();
+        let ticket = account.budget().ticket(Lane::Underway);
         if self.reserved.is_none() {
-            self.reserved = Some(self.client.account.budget().ticket(Lane::Underway).await);
+            return ticket.await;
+        }
+        match tokio::time::timeout(HOLD_AND_WAIT, ticket).await {
+            Ok(ticket) => ticket,
+            Err(_) => match self.reserved.take() {
+                Some(ticket) => ticket,
+                None => account.budget().ticket(Lane::Underway).await,
+            },
         }
     }
 
@@ -172,7 +204,7 @@ impl Session {
             // Before the ticket: a granted call that waits for a token is one that nobody else can make.
             self.token().await?;
             if self.prepaid.is_none() {
-                self.prepaid = Some(account.budget().ticket(Lane::Underway).await);
+                self.prepaid = Some(self.underway().await);
             }
             if let Some(left) = account.paused_for() {
                 tokio::time::sleep(left).await;

@@ -28,6 +28,8 @@ pub struct Error {
     /// An earlier request of this write may have taken effect. Always true for [`ErrorKind::LostAnswer`]; it can be true for
     /// [`ErrorKind::Halted`] and [`ErrorKind::Conflict`] also, where a repeat was stopped or refused.
     pub uncertain: bool,
+    /// A write was answered with success, and the answer shows another state than the one that it asked for.
+    pub unshown: bool,
 }
 
 /// The classes of failure, by what the caller does next (contract sections 3 and 6).
@@ -123,6 +125,7 @@ impl Error {
             detail: None,
             requests: 0,
             uncertain: kind == ErrorKind::LostAnswer,
+            unshown: false,
         }
     }
 

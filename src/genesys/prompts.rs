@@ -1,5 +1,7 @@
 //! P1 and P2: the versions of a prompt template (contract section 4).
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use reqwest::Method;
 use reqwest::header::HeaderName;
@@ -13,6 +15,11 @@ use super::retry::RetryClass;
 
 /// Versions on a page of P1: the most that the contract allows.
 pub const PAGE_SIZE: u32 = 25;
+
+/// A message that has so many characters in a row of a prompt quotes it.
+const QUOTE: usize = 16;
+/// A shorter text than that is no secret of its own: it is in every message.
+const SHORTEST_QUOTE: usize = 4;
 
 /// Says which test a promotion starts; only there where its body starts one.
 const AB_TEST: HeaderName = HeaderName::from_static("x-genesys-ab-test");
@@ -98,7 +105,31 @@ pub async fn promote(
     if let Some(test) = ab_test {
         call = call.header(AB_TEST, &test.value()?)?;
     }
-    promoted(template_id, body.get("version").and_then(Value::as_str), session.send(call).await?)
+    let answer = session.send(call).await.map_err(|error| without_text(error, body))?;
+    promoted(template_id, body.get("version").and_then(Value::as_str), answer)
+}
+
+/// A refusal may quote the prompt, whose text belongs into no condition, event or log: such a message is dropped; code and fields stay.
+fn without_text(mut error: Error, body: &Value) -> Error {
+    let content = body.get("content").and_then(Value::as_str).unwrap_or_default();
+    if let Some(problem) = &mut error.problem
+        && problem.message.as_deref().is_some_and(|message| quotes(message, content))
+    {
+        problem.message = Some("(a message that quotes the prompt)".to_owned());
+    }
+    error
+}
+
+/// Whether a message shares a run of [`QUOTE`] characters with a text, or holds the whole of a shorter one. White space does not count.
+fn quotes(message: &str, text: &str) -> bool {
+    let dense = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<Vec<char>>();
+    let (message, text) = (dense(message), dense(text));
+    let run = QUOTE.min(text.len());
+    if run < SHORTEST_QUOTE {
+        return false;
+    }
+    let runs: HashSet<&[char]> = text.windows(run).collect();
+    message.windows(run).any(|window| runs.contains(window))
 }
 
 fn path(template_id: &str) -> [&str; 6] {
@@ -138,7 +169,8 @@ fn promoted(template_id: &str, version: Option<&str>, answer: Answer) -> Result<
     }
     let found = fields.get("version").and_then(Value::as_str);
     if found.is_none() || found != version {
-        return Err(lost("the answer does not show the version that was asked for"));
+        let error = lost("the answer does not show the version that was asked for");
+        return Err(Error { unshown: true, ..error });
     }
     if !fields.get("content").is_some_and(Value::is_string) {
         return Err(lost("the answer shows no content"));
@@ -162,6 +194,15 @@ mod tests {
     use super::super::call::Halted;
     use super::super::testing::{Rig, Scripted, answer};
     use super::*;
+
+    #[test]
+    fn a_message_that_quotes_the_prompt_is_known() {
+        let text = "You are a patient assistant.\nHelp with {{issue}}.";
+        assert!(quotes("content 'a patient  assistant. Help' is not allowed", text));
+        assert!(quotes("the text abcd is refused", "abcd"));
+        assert!(!quotes("version 2.1.0 exists already for the template", text));
+        assert!(!quotes("anything", ""));
+    }
 
     const SHOWN: &str = r#"{"templateId":"t/1","version":"2.1.0","content":"Hi","x":1}"#;
 

@@ -7,19 +7,21 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tokio::time::Instant;
 
+use super::Remote;
 use super::audit::{Attempt, AuditStatus, Subject};
 use super::failure::{Failure, Retry};
 use super::ledger::Ledger;
 use super::states::{Key, States};
-use super::{Remote, Sent};
 use crate::api::conditions::Reason;
-use crate::api::status::{AppliedField, HistoryEntry, Intent, ManagedStatus, RemoteState};
+use crate::api::status::{AppliedField, HistoryEntry, Intent, ManagedStatus, RemoteState, UnconfirmedVersion};
 use crate::engine::gate::{self, Gate, GateInput, Refusal};
-use crate::engine::kind::{Blocked, Seen, Standing, Versions};
+use crate::engine::kind::{Blocked, Versions};
 use crate::engine::memory::Memory;
 use crate::engine::{Observed, Plan, PlanInput, Target, Why, display};
 use crate::genesys::Session;
 
+/// How often a target is read again because the wait for a call took too long.
+const MAX_LOOKS: u32 = 4;
 /// Most changed paths that a history entry names.
 pub(super) const MAX_PATHS: usize = 5;
 
@@ -70,8 +72,12 @@ pub struct Convergence {
     pub intent: Option<Intent>,
     /// Whether the intent stays in status: a write is unresolved, or its audit record is not safe yet.
     pub keep_intent: bool,
-    /// The number of a version whose creation was never confirmed ([`Versions::Created`]).
-    pub unconfirmed: Option<String>,
+    /// The version whose creation was never confirmed ([`Versions::Created`]).
+    pub unconfirmed: Option<UnconfirmedVersion>,
+    /// A number that was found to be taken by a version that page 1 does not show.
+    pub taken: Option<String>,
+    /// Whether one of the writes made an immutable version.
+    pub promoted: bool,
     /// How it ended.
     pub end: End,
 }
@@ -125,6 +131,10 @@ pub(super) struct Run<'a, K: Remote, L: Ledger> {
     pub(super) read_at: BTreeMap<Target, Instant>,
     /// Immediate retries that are left.
     pub(super) retries: u32,
+    /// How often the target of an unguarded write may still be read again because the read was too old.
+    pub(super) looks: u32,
+    /// `status.applied` of a write that was found to have taken effect.
+    pub(super) applied: Option<Vec<AppliedField>>,
     /// Fields that an interrupted write created.
     pub(super) created: Vec<AppliedField>,
     pub(super) out: Convergence,
@@ -148,15 +158,23 @@ pub async fn converge<K: Remote, L: Ledger>(
         conflicts: 0,
         intent: None,
         keep_intent: request.status.intent.is_some(),
-        unconfirmed: same.and_then(|_| request.status.unconfirmed_version.clone()),
+        unconfirmed: same.and_then(|_| request.status.unconfirmed.clone()).filter(|u| is_expected(u, ledger.now())),
+        taken: same.and_then(|_| request.status.taken_version.clone()),
+        promoted: false,
         end: End::Done,
     };
     let retries = u32::from(request.immediate_retry);
     let observed = Observed::new();
     let (remembered, read_at) = (BTreeSet::new(), BTreeMap::new());
-    let mut run = Run { request, session, states, ledger, observed, remembered, read_at, retries, created: Vec::new(), out };
+    let (applied, created, looks) = (None, Vec::new(), MAX_LOOKS);
+    let mut run = Run { request, session, states, ledger, observed, remembered, read_at, retries, looks, applied, created, out };
     run.out.end = run.run().await;
     run.out
+}
+
+/// Whether a version that was never confirmed may still come.
+fn is_expected(version: &UnconfirmedVersion, now: jiff::Timestamp) -> bool {
+    now.duration_since(version.since.0) < jiff::SignedDuration::from_hours(24)
 }
 
 impl<K: Remote, L: Ledger> Run<'_, K, L> {
@@ -178,12 +196,16 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             }
             let plan = match (planned, decision) {
                 (Err(blocked), _) => return End::Blocked(blocked),
-                (Ok(plan), Some(Gate::Run)) if plan.is_unguarded() && !self.is_fresh(&plan).await => {
-                    if let Err(failure) = self.observe_all(None).await {
-                        return End::Failed(failure);
-                    }
-                    continue;
+                // The intent in status is what the record can be made from: the next write would put its own in that place.
+                (Ok(plan), Some(Gate::Run)) if self.out.keep_intent => {
+                    self.out.plan = Some(plan);
+                    return End::Held { reason: Reason::AuditBacklog, message: gate::UNSAFE.to_owned(), until: None };
                 }
+                (Ok(plan), Some(Gate::Run)) if plan.is_unguarded() => match self.freshen(&plan).await {
+                    Ok(true) => plan,
+                    Ok(false) => continue,
+                    Err(end) => return end,
+                },
                 (Ok(plan), Some(Gate::Run)) => plan,
                 (Ok(plan), Some(Gate::Hold { reason, message, until })) => {
                     self.out.plan = Some(plan);
@@ -252,6 +274,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         let new = |a: &&AppliedField| a.created;
         let intent = Intent {
             digest: plan.digest(),
+            host: self.request.host.to_owned(),
             time: Time(self.ledger.now()),
             generation: self.request.subject.generation,
             why: plan.why().map(|why| why.as_str().to_owned()).unwrap_or_default(),
@@ -270,7 +293,8 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         let input = PlanInput {
             observed: &self.observed,
             memory: &memory,
-            unconfirmed: self.out.unconfirmed.as_deref(),
+            unconfirmed: self.out.unconfirmed.as_ref().map(|u| u.version.as_str()),
+            taken: self.out.taken.as_deref(),
             numbers: &self.numbers(),
             policy: self.request.object.policy(),
             now: self.ledger.now(),
@@ -282,12 +306,17 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
     fn numbers(&self) -> Vec<String> {
         let same =
             self.request.status.remote.as_ref().is_some_and(|r| r.host == self.out.remote.host && r.id == self.out.remote.id);
-        let past = self.request.status.history.iter().filter(|_| same);
-        past.chain(&self.out.written).map(|entry| entry.version.clone()).chain(self.out.remote.version.clone()).collect()
+        let status = same.then_some(self.request.status);
+        let past = status.into_iter().flat_map(|status| &status.history);
+        // The version that was live, also where it is gone by now: its number was used.
+        let before = status.and_then(|status| status.remote.as_ref()?.version.clone());
+        let numbers = past.chain(&self.out.written).map(|entry| entry.version.clone());
+        numbers.chain(before).chain(self.out.remote.version.clone()).collect()
     }
 
     fn memory(&self) -> Memory {
         Memory::of(Some(self.request.status), self.request.host, self.request.object.remote_id())
+            .with(self.applied.as_deref())
             .having_created(self.created.iter().cloned())
     }
 
@@ -321,68 +350,25 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         (own && plan.why() == Some(Why::DriftRepair)).then(|| not_kept::<K>(&left))
     }
 
-    async fn observe_all(&mut self, max_age: Option<Duration>) -> Result<(), Failure> {
-        self.remembered.clear();
-        // A version that may have been created is looked for, however many are newer.
-        let intended = self.request.status.intent.as_ref().and_then(|intent| intent.steps.first()).map(|s| s.version.clone());
-        let sought = self.out.unconfirmed.clone().or(intended);
-        for target in K::targets(self.request.desired) {
-            self.observe(&target, max_age, sought.as_deref()).await?;
-        }
-        Ok(())
-    }
-
-    pub(super) async fn observe(
-        &mut self,
-        target: &Target,
-        max_age: Option<Duration>,
-        sought: Option<&str>,
-    ) -> Result<(), Failure> {
-        let key = self.key(target);
-        let immutable = K::is_immutable(target);
-        let max_age = if immutable { Some(Duration::MAX) } else { max_age };
-        if let Some(sent) = max_age.and_then(|age| self.states.get(&key, age)) {
-            if !immutable {
-                self.remembered.insert(target.clone());
-            }
-            self.take(target, Some(&sent));
-            return Ok(());
-        }
-        let answer =
-            K::read(self.session, target, sought).await.map_err(|error| Failure::of(&error, &target.to_string(), true))?;
-        self.out.observed = true;
-        self.remembered.remove(target);
-        match &answer {
-            Some(sent) => self.states.put(key, sent.clone()),
-            None => self.states.forget(&key),
-        }
-        self.take(target, answer.as_ref());
-        Ok(())
-    }
-
-    pub(super) fn take(&mut self, target: &Target, sent: Option<&Sent>) {
-        let primary = K::targets(self.request.desired).first() == Some(target);
-        if let Some(sent) = sent.filter(|_| primary) {
-            self.out.remote.version.clone_from(&sent.version);
-            self.out.remote.etag.clone_from(&sent.etag);
-        }
-        self.read_at.insert(target.clone(), Instant::now());
-        let seen = sent.map_or(Seen::Absent, |sent| Seen::Present(sent.state()));
-        if let (Seen::Present(state), Some(number), true) = (&seen, &self.out.unconfirmed, primary)
-            && K::standing(state, number).is_some_and(|standing| standing != Standing::Before)
-        {
-            self.out.unconfirmed = None;
-        }
-        self.observed.insert(target.clone(), seen);
-    }
-
     pub(super) fn key(&self, target: &Target) -> Key {
         (self.request.connection.to_owned(), target.clone())
     }
 
     /// Reports the outcome of an attempt. Until the record is safe the intent stays: it is what the record can be made from.
     pub(super) async fn audit(&mut self, attempt: &Attempt, status: AuditStatus, correlation: Option<String>) {
-        let record = attempt.record(self.request.subject, status, correlation, self.ledger.now());
+        self.audit_as(self.request.subject.generation, attempt, status, correlation).await;
+    }
+
+    /// The same for the generation of an earlier spec.
+    pub(super) async fn audit_as(
+        &mut self,
+        generation: i64,
+        attempt: &Attempt,
+        status: AuditStatus,
+        correlation: Option<String>,
+    ) {
+        let subject = Subject { generation, ..self.request.subject.clone() };
+        let record = attempt.record(&subject, status, correlation, self.ledger.now());
         if let Err(error) = self.ledger.audit(record).await {
             tracing::warn!(error, audit_id = attempt.step.audit_id, "an audit record could not be stored; it is tried again");
             self.out.keep_intent = true;

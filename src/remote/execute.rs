@@ -10,7 +10,7 @@ use super::{Remote, Sent};
 use crate::api::conditions::Reason;
 use crate::api::status::HistoryEntry;
 use crate::engine::kind::{Seen, Standing};
-use crate::engine::{Guard, Plan, Step};
+use crate::engine::{Action, Guard, Plan, Step};
 use crate::genesys::{Error, ErrorKind};
 
 impl<K: Remote, L: Ledger> Run<'_, K, L> {
@@ -179,6 +179,9 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
     pub(super) async fn settled(&mut self, step: &Step, attempt: &Attempt, plan: &Plan, sent: &Sent) {
         let time = sent.date.unwrap_or_else(|| self.ledger.now());
         self.out.written.push(history(step, plan, self.request.subject.generation, time));
+        self.out.promoted |= step.action == Action::VersionPromotion;
+        // Whatever else was on its way is not what is declared now.
+        self.out.unconfirmed = None;
         self.audit(attempt, AuditStatus::Applied, sent.correlation_id.clone()).await;
         self.states.put(self.key(&step.target), sent.clone());
         self.take(&step.target, Some(sent));
@@ -186,7 +189,9 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
 
     pub(super) async fn took_effect(&mut self, step: &Step, attempt: &Attempt, plan: &Plan, correlation: Option<String>) {
         self.out.written.push(history(step, plan, self.request.subject.generation, self.ledger.now()));
-        self.created.extend(plan.applied.iter().filter(|a| a.created).cloned());
+        self.out.promoted |= step.action == Action::VersionPromotion;
+        // What it declared is applied, whatever is live by now: a change on top of it is somebody else's.
+        self.applied = Some(plan.applied.clone());
         self.audit(attempt, AuditStatus::Applied, correlation).await;
     }
 

@@ -1,54 +1,81 @@
 //! Writes whose answer a process never saw: the intent in status says what to look up, and the live state what became of it.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
 use super::Remote;
 use super::audit::{Attempt, AuditStatus};
 use super::converge::Run;
 use super::ledger::Ledger;
-use crate::api::status::{AppliedField, HistoryEntry, Intent, IntentStep};
+use crate::api::status::{AppliedField, HistoryEntry, Intent, IntentStep, UnconfirmedVersion};
 use crate::engine::kind::{Seen, Standing, Versions};
-use crate::engine::{Why, json};
+use crate::engine::{Action, State, Target, Why, json};
 
 impl<K: Remote, L: Ledger> Run<'_, K, L> {
     /// What became of writes whose answer this process never saw.
     pub(super) async fn settle_intent(&mut self) {
         let Some(intent) = self.request.status.intent.clone() else { return };
         self.out.keep_intent = false;
+        // Another organisation knows nothing of it.
+        let elsewhere = !intent.host.is_empty() && intent.host != self.request.host;
+        // An intent of an older operator version has no generation.
+        let generation = if intent.generation > 0 { intent.generation } else { self.request.subject.generation };
         for step in &intent.steps {
-            let standing = self.observed.iter().find(|(target, _)| target.to_string() == step.target);
-            let standing = standing.and_then(|(_, seen)| match seen {
-                Seen::Present(state) => K::standing(state, &step.version),
+            let found = self.observed.iter().find(|(target, _)| target.to_string() == step.target && !elsewhere);
+            let found = found.and_then(|(target, seen)| match seen {
+                Seen::Present(state) => Some((target.clone(), K::standing(state, &step.version)?)),
                 Seen::Absent => None,
             });
-            let status = match &standing {
-                Some(Standing::At(content)) if self.is_made(step, content) => AuditStatus::Applied,
-                Some(Standing::Before) => AuditStatus::Failed,
+            let status = match &found {
+                Some((_, Standing::At(state))) if self.is_made(step, state) => AuditStatus::Applied,
+                Some((_, Standing::Before)) => AuditStatus::Failed,
                 _ => AuditStatus::Unknown,
             };
-            match standing {
-                Some(Standing::At(content)) if status == AuditStatus::Applied => self.made(&intent, step, &content),
+            match found {
+                Some((target, Standing::At(state))) if status == AuditStatus::Applied => {
+                    self.made(&intent, generation, step, target, *state);
+                }
                 // It may still come.
-                Some(Standing::Before) if K::VERSIONS == Versions::Created => self.out.unconfirmed = Some(step.version.clone()),
+                Some((_, Standing::Before)) if K::VERSIONS == Versions::Created => {
+                    self.expect(&step.version, intent.time.clone());
+                }
                 _ => {}
             }
-            self.audit(&Attempt { step: step.clone(), began: intent.time.0 }, status, None).await;
+            self.audit_as(generation, &Attempt { step: step.clone(), began: intent.time.0 }, status, None).await;
         }
     }
 
-    /// Whether the content at the version of an interrupted write is the one that it would have made.
-    fn is_made(&self, step: &IntentStep, content: &Value) -> bool {
-        let same = step.after_hash.is_some() && json::canonical_hash(content) == step.after_hash;
+    /// A version may still be created by a write whose answer was lost.
+    pub(super) fn expect(&mut self, version: &str, since: Time) {
+        let known = self.out.unconfirmed.take().filter(|known| known.version == version);
+        self.out.unconfirmed = Some(known.unwrap_or_else(|| UnconfirmedVersion { version: version.to_owned(), since }));
+    }
+
+    /// Whether the version of an interrupted write holds what it would have made.
+    fn is_made(&self, step: &IntentStep, state: &State) -> bool {
+        let same = step.after_hash.is_some() && json::canonical_hash(&K::content(state)) == step.after_hash;
         let done = || self.plan().is_ok_and(|plan| plan.steps.iter().all(|s| s.target.to_string() != step.target));
         same || (K::VERSIONS == Versions::Counted && done())
     }
 
-    fn made(&mut self, intent: &Intent, step: &IntentStep, live: &Value) {
-        self.created.extend(intent.creates.iter().filter_map(|path| created(path, live)));
+    fn made(&mut self, intent: &Intent, generation: i64, step: &IntentStep, target: Target, state: State) {
+        let live = K::content(&state);
+        self.created.extend(intent.creates.iter().filter_map(|path| created(path, &live)));
+        // As if nothing newer were live: where it holds what is declared, that was applied, and a newer version is somebody else's.
+        let now = self.observed.insert(target.clone(), Seen::Present(state));
+        if let Ok(plan) = self.plan()
+            && plan.is_empty()
+        {
+            self.applied = Some(plan.applied);
+        }
+        self.observed.extend(now.map(|now| (target, now)));
+        self.out.promoted |= step.action == Action::VersionPromotion.as_str();
+        // Where only its record could not be stored, the write is in the history already.
+        if self.request.status.history.iter().any(|entry| entry.version == step.version && entry.digest == intent.digest) {
+            return;
+        }
         let known = if step.action == "CONFIG_RESTORE" { Why::Restore } else { Why::SpecChange };
         let why = if intent.why.is_empty() { known.as_str().to_owned() } else { intent.why.clone() };
-        // An intent of an older operator version has no generation.
-        let generation = if intent.generation > 0 { intent.generation } else { self.request.subject.generation };
         self.out.written.push(HistoryEntry {
             version: step.version.clone(),
             generation,

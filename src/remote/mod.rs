@@ -8,6 +8,7 @@ mod execute;
 pub mod failure;
 mod interrupted;
 pub mod ledger;
+mod observe;
 pub mod prompt_template;
 pub mod propagation;
 pub mod states;

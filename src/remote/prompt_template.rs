@@ -19,22 +19,18 @@ impl Remote for PromptTemplate {
             Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let Some(sought) = sought.filter(|_| first.page_count > 1) else {
+        let shows = |page: &VersionPage, number: &str| versions_of(page).iter().any(|entity| number_of(entity) == Some(number));
+        let Some(sought) = sought.filter(|sought| first.page_count > 1 && !shows(&first, sought)) else {
             return Ok(Some(page_as_sent(first)));
         };
-        let mut found = versions_of(&first);
-        for number in 2..=first.page_count.min(MAX_PAGES) {
-            if found.iter().any(|entity| number_of(entity) == Some(sought)) {
-                break;
-            }
-            for entity in versions_of(&prompts::versions(session, &target.id, number).await?) {
-                // Pages may overlap where somebody promotes meanwhile.
-                if found.iter().all(|known| number_of(known) != number_of(&entity)) {
-                    found.push(entity);
-                }
-            }
-        }
-        sent(found, first.date, first.correlation_id, first.requests).map(Some)
+        let found = later_page(session, &target.id, sought, first.page_count).await?;
+        // The later pages took their time: what is live is read last.
+        let first = prompts::versions(session, &target.id, 1).await?;
+        let Some(found) = found.filter(|_| !shows(&first, sought)) else {
+            return Ok(Some(page_as_sent(first)));
+        };
+        let versions = versions_of(&first).into_iter().chain([found]).collect();
+        sent(versions, first.date, first.correlation_id, first.requests).map(Some)
     }
 
     async fn write(session: &mut Session, step: &Step, gate: Gate) -> Result<Sent, Error> {
@@ -47,6 +43,21 @@ impl Remote for PromptTemplate {
         let answer = prompts::promote(session, &step.target.id, &step.body, header, gate).await?;
         sent(vec![answer.document.parse()], answer.date, answer.correlation_id, answer.requests)
     }
+}
+
+/// Looks for a version on the pages after the first.
+async fn later_page(session: &mut Session, id: &str, sought: &str, pages: u32) -> Result<Option<Value>, Error> {
+    for number in 2..=pages.min(MAX_PAGES) {
+        let versions = versions_of(&prompts::versions(session, id, number).await?);
+        if versions.is_empty() {
+            // The pages have ended, whatever their count says.
+            break;
+        }
+        if let Some(found) = versions.into_iter().find(|entity| number_of(entity) == Some(sought)) {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 fn number_of(entity: &Value) -> Option<&str> {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tokio::time::Instant;
 
 use super::Remote;
@@ -32,12 +33,24 @@ enum Unclear {
 }
 
 impl<K: Remote, L: Ledger> Run<'_, K, L> {
-    /// Whether the unguarded steps of a plan rest on a fresh read. Their call is paid for first: the wait for it must not lie
-    /// between the read and the write.
-    pub(super) async fn is_fresh(&mut self, plan: &Plan) -> bool {
-        self.session.reserve().await;
+    /// Whether the unguarded steps of a plan rest on a fresh read; else their targets were read again, and it is to be planned anew.
+    /// Their call is paid for first: the wait for it must not lie between the read and the write.
+    pub(super) async fn freshen(&mut self, plan: &Plan) -> Result<bool, End> {
+        if let Err(error) = self.session.reserve().await {
+            let target = plan.steps.first().map(|step| step.target.to_string()).unwrap_or_default();
+            return Err(End::Failed(Failure::of(&error, &target, false)));
+        }
         let mut unguarded = plan.steps.iter().filter(|step| step.guard == Guard::None);
-        unguarded.all(|step| self.read_at.get(&step.target).is_some_and(|at| at.elapsed() <= FRESH))
+        if unguarded.all(|step| self.read_at.get(&step.target).is_some_and(|at| at.elapsed() <= FRESH)) {
+            return Ok(true);
+        }
+        let Some(left) = self.looks.checked_sub(1) else {
+            let message = "calls take too long now for a read that is fresh enough; it is planned again";
+            return Err(End::Halted(message.to_owned()));
+        };
+        self.looks = left;
+        self.observe_all(None).await.map_err(End::Failed)?;
+        Ok(false)
     }
 
     pub(super) async fn unguarded(&mut self, step: &Step, attempt: &Attempt, plan: &Plan) -> StepEnd {
@@ -52,13 +65,14 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
                 let correlation = error.correlation_id().map(str::to_owned);
                 match error.kind {
                     ErrorKind::Conflict => self.look(step, attempt, plan, Unclear::Conflict(error), correlation).await,
+                    ErrorKind::LostAnswer if error.unshown => self.look(step, attempt, plan, Unclear::Unshown, correlation).await,
                     ErrorKind::LostAnswer => {
                         let failure = Failure::of(&error, &step.target.to_string(), false);
                         self.look(step, attempt, plan, Unclear::Lost(failure), correlation).await
                     }
                     _ => {
                         if error.uncertain {
-                            self.out.unconfirmed = Some(step.version.clone());
+                            self.expect(&step.version, Time(self.ledger.now()));
                         }
                         self.failed(step, attempt, plan, &error).await
                     }
@@ -76,13 +90,18 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         unclear: Unclear,
         correlation: Option<String>,
     ) -> StepEnd {
+        let awaited = self.out.unconfirmed.as_ref().is_some_and(|u| u.version == step.version);
         if let Err(failure) = self.observe(&step.target, None, Some(&step.version)).await {
             // Still unknown: the intent stays, and the next reconcile looks again.
             self.out.keep_intent = true;
             return StepEnd::Over(End::Failed(failure));
         }
         match self.standing(step) {
-            Some(Standing::At(content)) if json::canonical_hash(&content) == step.after_hash => {
+            Some(Standing::At(state)) if json::canonical_hash(&K::content(&state)) == step.after_hash => {
+                // Refused, and no earlier write of ours was under way: somebody else promoted the very same, now or long ago.
+                if matches!(&unclear, Unclear::Conflict(error) if !error.uncertain) && !awaited {
+                    return self.taken(step, attempt, &unclear, correlation).await;
+                }
                 self.took_effect(step, attempt, plan, correlation).await;
                 StepEnd::Again
             }
@@ -91,12 +110,16 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         }
     }
 
-    /// The number belongs to other content: the next one is planned.
+    /// The number belongs to somebody else's version: the next one is planned, unless that one is live and is what is declared.
     async fn taken(&mut self, step: &Step, attempt: &Attempt, unclear: &Unclear, correlation: Option<String>) -> StepEnd {
+        self.out.taken = Some(step.version.clone());
         if matches!(unclear, Unclear::Conflict(_)) {
             self.conflict(attempt, correlation).await;
         } else {
             self.audit(attempt, AuditStatus::Failed, correlation).await;
+        }
+        if self.plan().is_ok_and(|plan| plan.is_empty()) {
+            return StepEnd::Again;
         }
         if self.retries == 0 {
             let (target, version) = (&step.target, &step.version);
@@ -131,12 +154,15 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             }
             Unclear::Lost(failure) => {
                 // It may still come: the number is used again.
-                self.out.unconfirmed = Some(version.clone());
+                let message = format!(
+                    "the answer to the promotion of version {version} of {target} was lost, and the version does not exist; it is promoted again under this number"
+                );
+                self.expect(version, Time(self.ledger.now()));
                 self.audit(attempt, AuditStatus::Failed, correlation).await;
-                StepEnd::Over(End::Failed(failure))
+                StepEnd::Over(End::Failed(Failure { message, ..failure }))
             }
             Unclear::Unshown => {
-                self.out.unconfirmed = Some(version.clone());
+                self.expect(version, Time(self.ledger.now()));
                 self.audit(attempt, AuditStatus::Failed, correlation.clone()).await;
                 let message = format!(
                     "{target}: the promotion was answered with success, but version {version} does not exist; give the OAuth client the permission and scope to write"
@@ -155,4 +181,24 @@ fn still_fresh(read_at: Option<Instant>, gate: Gate) -> Gate {
         Some(at) if at.elapsed() <= STALE => gate(),
         _ => Err(Halted("what it was planned from is too old by now; it is read again".to_owned())),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_goes_out_on_the_strength_of_an_old_read() {
+        let open: Gate = Arc::new(|| Ok(()));
+        let shut: Gate = Arc::new(|| Err(Halted("suspended".to_owned())));
+        let gate = still_fresh(Some(Instant::now()), open.clone());
+        assert_eq!(gate(), Ok(()));
+        assert!(still_fresh(None, open)().is_err(), "what was never read is not fresh");
+        assert_eq!(still_fresh(Some(Instant::now()), shut)(), Err(Halted("suspended".to_owned())));
+        tokio::time::advance(STALE).await;
+        assert_eq!(gate(), Ok(()));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let Err(Halted(why)) = gate() else { panic!("a pause has made the read too old") };
+        assert!(why.contains("too old"), "{why}");
+    }
 }

@@ -132,6 +132,7 @@ impl Stored {
             observed: &observed,
             memory: &memory,
             unconfirmed: None,
+            taken: None,
             numbers: &[],
             policy: self.object.policy(),
             now: clock::now(),

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-use super::queue::{Queue, Record, Task};
+use super::queue::{Allowed, Queue, Record, Task};
 use crate::api::GenesysOrg;
 use crate::api::audit_record::{AuditRecord as Stored, AuditRecordSpec};
 use crate::controller::audit_log;
@@ -38,14 +38,10 @@ pub struct Worker {
 }
 
 /// Stores a record. One that is stored already is no error.
-pub async fn save(client: &Client, org: &OrgName, owner: Option<OwnerReference>, record: &Record) -> kube::Result<()> {
+pub async fn save(client: &Client, org: &OrgName, record: &Record) -> kube::Result<()> {
     let api: Api<Stored> = Api::namespaced(client.clone(), &org.0);
-    let metadata = ObjectMeta {
-        name: Some(record.id.clone()),
-        namespace: Some(org.0.clone()),
-        owner_references: owner.map(|owner| vec![owner]),
-        ..ObjectMeta::default()
-    };
+    // No owner: a record must outlive an org that is deleted and created anew.
+    let metadata = ObjectMeta { name: Some(record.id.clone()), namespace: Some(org.0.clone()), ..ObjectMeta::default() };
     let stored = Stored { metadata, spec: AuditRecordSpec { org: org.1.clone(), record: record.body.clone() } };
     match api.create(&PostParams::default(), &stored).await {
         Ok(_) => Ok(()),
@@ -58,49 +54,47 @@ impl Worker {
     /// Runs until the queue is stopped. What is under way then is finished: an accepted record that is posted once more after a
     /// restart could have been avoided.
     pub async fn run(self) {
-        let mut failures = 0_u32;
+        let (mut save, mut delete, mut deliver) = (BackOff::default(), BackOff::default(), BackOff::default());
         loop {
-            let was = (self.queue.is_full(), failures > 0);
-            let task = self.queue.task();
+            let was = self.state(&save, &deliver);
             let stopping = self.queue.stop.is_cancelled();
-            let done = match task {
-                Task::Deliver(..) | Task::Wait if stopping => return,
+            let may = Allowed { save: save.is_over(), delete: delete.is_over(), deliver: deliver.is_over() && !stopping };
+            match self.queue.task(may) {
+                Task::Wait if stopping => return,
                 Task::Wait => {
+                    let next =
+                        [&save, &delete, &deliver].into_iter().filter_map(|b| b.until).filter(|at| *at > Instant::now()).min();
                     tokio::select! {
                         () = self.queue.wake.notified() => {}
+                        () = until(next) => {}
                         () = self.queue.stop.cancelled() => {}
                     }
-                    continue;
                 }
-                Task::Save(record) => self.save(&record).await,
-                Task::Delete(id) => self.delete(&id).await,
-                Task::Deliver(record, sink) => self.deliver(&record, &sink).await,
-            };
-            failures = if done { 0 } else { failures.saturating_add(1) };
-            if (self.queue.is_full(), failures > 0) != was {
+                Task::Save(record) => save.note(self.save(&record).await),
+                Task::Delete(id) => delete.note(self.delete(&id).await),
+                Task::Deliver(record, sink) => deliver.note(self.deliver(&record, &sink).await),
+            }
+            if self.state(&save, &deliver) != was {
                 // The receiver lives as long as the org controller; without it the process is stopping.
                 let _ = self.trigger.send(ObjectRef::new(&self.org.1).within(&self.org.0));
-            }
-            if !done && stopping {
-                return;
-            }
-            if !done {
-                tokio::select! {
-                    () = tokio::time::sleep(backoff(failures).mul_f64(0.5 + fastrand::f64())) => {}
-                    () = self.queue.stop.cancelled() => {}
-                }
             }
         }
     }
 
+    /// What the org's condition depends on.
+    fn state(&self, save: &BackOff, deliver: &BackOff) -> (bool, bool, bool) {
+        (self.queue.is_full(), save.failures > 0, deliver.failures > 0)
+    }
+
     async fn save(&self, record: &Record) -> bool {
-        match save(&self.client, &self.org, self.queue.owner(), record).await {
+        match save(&self.client, &self.org, record).await {
             Ok(()) => {
                 self.queue.saved(&record.id);
                 true
             }
             Err(error) => {
                 tracing::error!(%error, audit_id = record.id, "an audit record could not be stored; it is tried again");
+                self.queue.unsavable(error.to_string());
                 false
             }
         }
@@ -120,7 +114,7 @@ impl Worker {
             Err(undelivered) => {
                 let why = undelivered.to_string();
                 tracing::warn!(org = labels.org, audit_id = record.id, error = why, "the webhook did not accept an audit record");
-                self.queue.failed(why);
+                self.queue.failed(&record.id, why);
                 false
             }
         }
@@ -141,7 +135,33 @@ impl Worker {
     }
 }
 
-fn backoff(failures: u32) -> Duration {
-    let factor = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-    FIRST_BACKOFF.saturating_mul(factor).min(LONGEST_BACKOFF)
+/// When one kind of task may be tried again.
+#[derive(Default)]
+struct BackOff {
+    failures: u32,
+    until: Option<Instant>,
+}
+
+impl BackOff {
+    fn is_over(&self) -> bool {
+        self.until.is_none_or(|until| until <= Instant::now())
+    }
+
+    fn note(&mut self, done: bool) {
+        if done {
+            *self = Self::default();
+            return;
+        }
+        self.failures = self.failures.saturating_add(1);
+        let factor = 1_u32.checked_shl(self.failures - 1).unwrap_or(u32::MAX);
+        let wait = FIRST_BACKOFF.saturating_mul(factor).min(LONGEST_BACKOFF).mul_f64(0.5 + fastrand::f64());
+        self.until = Some(Instant::now() + wait);
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }

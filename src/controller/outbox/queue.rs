@@ -1,12 +1,11 @@
 //! The records of one org: what is safe, what is not yet, and where they go. No IO.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use lru::LruCache;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +17,8 @@ use crate::genesys::audit_sink::Sink;
 
 /// Most records of an org that wait for delivery. Beyond it nothing more is written for the org.
 pub const MAX_RECORDS: usize = 1000;
+/// Once the store was full, writes go on when so many records are left.
+const ROOM_AGAIN: usize = MAX_RECORDS / 10 * 9;
 /// A record that waits longer is late: the org says so.
 const LATE: SignedDuration = SignedDuration::from_secs(60);
 /// Ids of the last records are remembered, so that none is put twice.
@@ -50,16 +51,28 @@ pub struct Health {
 
 struct State {
     destination: Destination,
-    owner: Option<OwnerReference>,
-    /// Not yet safe with the API server.
+    /// Not yet safe with the API server, and why.
     unsaved: VecDeque<Record>,
-    /// Safe, oldest first.
+    unsavable: Option<String>,
+    /// Those of them that may be delivered as soon as they are safe.
+    released: HashSet<String>,
+    /// Safe, and not to be delivered before the status no longer holds the intent that they could be made from once more.
+    parked: BTreeMap<String, Record>,
+    /// Safe, to be delivered.
     saved: VecDeque<Record>,
+    /// Whether the store was full, and has not emptied enough since.
+    full: bool,
     /// Delivered, and still with the API server.
     delivered: VecDeque<String>,
     known: LruCache<String, ()>,
     /// Since when the webhook fails, and how.
     failing: Option<(Timestamp, String)>,
+}
+
+impl State {
+    fn len(&self) -> usize {
+        self.unsaved.len() + self.parked.len() + self.saved.len() + self.delivered.len()
+    }
 }
 
 /// The records of one org.
@@ -69,6 +82,17 @@ pub struct Queue {
     pub wake: Notify,
     /// Ends the delivery.
     pub stop: CancellationToken,
+}
+
+/// The kinds of tasks that may be tried now.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowed {
+    /// Storing.
+    pub save: bool,
+    /// Deleting what was delivered.
+    pub delete: bool,
+    /// Posting.
+    pub deliver: bool,
 }
 
 /// The next thing that delivery has to do.
@@ -88,8 +112,11 @@ impl Queue {
     pub fn new(stop: CancellationToken) -> Self {
         let state = State {
             destination: Destination::None,
-            owner: None,
             unsaved: VecDeque::new(),
+            unsavable: None,
+            released: HashSet::new(),
+            parked: BTreeMap::new(),
+            full: false,
             saved: VecDeque::new(),
             delivered: VecDeque::new(),
             known: LruCache::new(REMEMBERED),
@@ -99,9 +126,8 @@ impl Queue {
     }
 
     /// Sets where the records go.
-    pub fn configure(&self, owner: OwnerReference, destination: Destination) {
+    pub fn configure(&self, destination: Destination) {
         let mut state = self.lock();
-        state.owner = Some(owner);
         let same = match (&state.destination, &destination) {
             (Destination::Sink(_, old), Destination::Sink(_, new)) => old == new,
             (Destination::Unusable(old), Destination::Unusable(new)) => old == new,
@@ -119,11 +145,6 @@ impl Queue {
         matches!(&self.lock().destination, Destination::Sink(_, known) if known == made_for)
     }
 
-    /// Owner of stored records.
-    pub fn owner(&self) -> Option<OwnerReference> {
-        self.lock().owner.clone()
-    }
-
     /// Whether the org has a webhook, usable or not.
     pub fn has_webhook(&self) -> bool {
         !matches!(self.lock().destination, Destination::None)
@@ -139,23 +160,43 @@ impl Queue {
         self.lock().known.contains(id)
     }
 
-    /// A record is safe and waits for delivery.
-    pub fn keep(&self, record: Record) {
+    /// A record is safe. It is delivered once it is [released](Self::release).
+    pub fn park(&self, record: Record) {
         let mut state = self.lock();
         state.known.put(record.id.clone(), ());
-        state.saved.push_back(record);
+        state.parked.insert(record.id.clone(), record);
+    }
+
+    /// The status does not hold the intent of a record any more: it may be delivered.
+    pub fn release(&self, id: &str) {
+        let mut state = self.lock();
+        if let Some(record) = state.parked.remove(id) {
+            state.saved.push_back(record);
+            self.wake.notify_one();
+        } else if state.unsaved.iter().any(|record| record.id == id) {
+            state.released.insert(id.to_owned());
+        }
+    }
+
+    /// A record could not be stored, and why.
+    pub fn keep_unsaved(&self, record: Record, why: String) {
+        let mut state = self.lock();
+        state.unsaved.push_back(record);
+        state.unsavable = Some(why);
         self.wake.notify_one();
     }
 
-    /// A record could not be stored.
-    pub fn keep_unsaved(&self, record: Record) {
-        self.lock().unsaved.push_back(record);
-        self.wake.notify_one();
+    /// Storing a record failed once more.
+    pub fn unsavable(&self, why: String) {
+        self.lock().unsavable = Some(why);
     }
 
-    /// Whether no more records can be kept.
+    /// Whether no more records can be kept. Without a webhook none are.
     pub fn is_full(&self) -> bool {
-        self.len() >= MAX_RECORDS
+        let mut state = self.lock();
+        let waiting = state.len();
+        state.full = waiting >= MAX_RECORDS || (state.full && waiting > ROOM_AGAIN);
+        state.full && !matches!(state.destination, Destination::None)
     }
 
     /// Whether a record is not safe yet.
@@ -165,30 +206,27 @@ impl Queue {
 
     /// Number of records that wait.
     pub fn len(&self) -> usize {
-        let state = self.lock();
-        state.unsaved.len() + state.saved.len() + state.delivered.len()
+        self.lock().len()
     }
 
     /// Age of the oldest record that waits.
     pub fn oldest(&self) -> Duration {
         let state = self.lock();
-        let oldest = state.saved.iter().chain(&state.unsaved).map(|record| record.at).min();
+        let oldest = state.saved.iter().chain(&state.unsaved).chain(state.parked.values()).map(|record| record.at).min();
         oldest.and_then(|at| Duration::try_from(clock::now().duration_since(at)).ok()).unwrap_or_default()
     }
 
-    /// What is to be done next.
-    pub fn task(&self) -> Task {
+    /// What is to be done next, of the kinds that may be tried now: what cannot be stored must not hold up the deliveries, which
+    /// make room.
+    pub fn task(&self, may: Allowed) -> Task {
         let state = self.lock();
-        if let Some(record) = state.unsaved.front() {
-            return Task::Save(record.clone());
-        }
-        if let Some(id) = state.delivered.front() {
-            return Task::Delete(id.clone());
-        }
-        match (&state.destination, state.saved.front()) {
-            (Destination::Sink(sink, _), Some(record)) => Task::Deliver(record.clone(), sink.clone()),
-            _ => Task::Wait,
-        }
+        let save = state.unsaved.front().filter(|_| may.save).map(|record| Task::Save(record.clone()));
+        let delete = state.delivered.front().filter(|_| may.delete).map(|id| Task::Delete(id.clone()));
+        let delivery = match (&state.destination, state.saved.front()) {
+            (Destination::Sink(sink, _), Some(record)) if may.deliver => Some(Task::Deliver(record.clone(), sink.clone())),
+            _ => None,
+        };
+        save.or(delete).or(delivery).unwrap_or(Task::Wait)
     }
 
     /// A record was stored.
@@ -197,7 +235,12 @@ impl Queue {
         if state.unsaved.front().is_some_and(|record| record.id == id)
             && let Some(record) = state.unsaved.pop_front()
         {
-            state.saved.push_back(record);
+            state.unsavable = None;
+            if state.released.remove(id) {
+                state.saved.push_back(record);
+            } else {
+                state.parked.insert(record.id.clone(), record);
+            }
         }
     }
 
@@ -214,17 +257,26 @@ impl Queue {
         self.lock().delivered.retain(|delivered| delivered != id);
     }
 
-    /// The webhook did not accept a record.
-    pub fn failed(&self, why: String) {
+    /// The webhook did not accept a record. It goes behind the others: one that is never accepted holds up none of them.
+    pub fn failed(&self, id: &str, why: String) {
         let mut state = self.lock();
-        let since = state.failing.as_ref().map_or_else(clock::now, |(since, _)| *since);
-        state.failing = Some((since, why));
+        if state.saved.front().is_some_and(|record| record.id == id) {
+            state.saved.rotate_left(1);
+        }
+        // The first cause stays: a text that changes with every try is no new fact.
+        state.failing.get_or_insert_with(|| (clock::now(), why));
     }
 
     /// How delivery goes; `None` where the org has no webhook.
     pub fn health(&self) -> Option<Health> {
         let full = self.is_full();
         let state = self.lock();
+        if let (Some(why), false) = (&state.unsavable, matches!(state.destination, Destination::None)) {
+            let message = format!(
+                "a record could not be stored: {why}; nothing more is written for this org until it is, correct the cause"
+            );
+            return Some(Health { ok: false, reason: Reason::AuditBacklog, message });
+        }
         let cause = match (&state.destination, &state.failing) {
             (Destination::None, _) => return None,
             (Destination::Unusable(why), _) => Some((Reason::DependencyNotFound, why.clone())),
@@ -236,7 +288,11 @@ impl Queue {
             _ => None,
         };
         Some(match cause {
-            None => Health { ok: true, reason: Reason::Succeeded, message: "the webhook accepts the audit records".to_owned() },
+            None => Health {
+                ok: true,
+                reason: Reason::Succeeded,
+                message: "no audit record waits for the webhook longer than it should".to_owned(),
+            },
             Some((_, message)) if full => Health {
                 ok: false,
                 reason: Reason::AuditBacklog,
@@ -265,27 +321,63 @@ mod tests {
 
     fn queue() -> Queue {
         let queue = Queue::new(CancellationToken::new());
-        queue.configure(OwnerReference::default(), Destination::Unusable("no key".into()));
+        queue.configure(Destination::Unusable("no key".into()));
         queue
+    }
+
+    fn with_sink() -> Queue {
+        let queue = queue();
+        let sink = Sink::new("https://example.com/".parse().unwrap(), None, false).unwrap();
+        queue.configure(Destination::Sink(Arc::new(sink), "v1".into()));
+        queue
+    }
+
+    const ALL: Allowed = Allowed { save: true, delete: true, deliver: true };
+
+    fn keep(queue: &Queue, id: &str) {
+        queue.park(record(id));
+        queue.release(id);
     }
 
     #[test]
     fn a_record_is_stored_first_and_waits_while_the_webhook_cannot_be_used() {
         let queue = queue();
-        queue.keep_unsaved(record("a"));
-        assert!(matches!(queue.task(), Task::Save(r) if r.id == "a"));
-        assert!(queue.has_unsaved());
+        queue.keep_unsaved(record("a"), "quota".into());
+        assert!(matches!(queue.task(ALL), Task::Save(r) if r.id == "a"));
+        assert_eq!(queue.health().map(|h| (h.ok, h.reason)), Some((false, Reason::AuditBacklog)));
         queue.saved("a");
-        assert!(matches!(queue.task(), Task::Wait) && !queue.has_unsaved());
+        queue.release("a");
+        assert!(matches!(queue.task(ALL), Task::Wait) && !queue.has_unsaved());
         assert_eq!(queue.health().map(|h| (h.ok, h.reason)), Some((false, Reason::DependencyNotFound)));
     }
 
     #[test]
+    fn a_record_is_delivered_only_after_its_intent_is_gone() {
+        let queue = with_sink();
+        queue.park(record("a"));
+        assert!(matches!(queue.task(ALL), Task::Wait) && queue.knows("a"));
+        queue.release("a");
+        assert!(matches!(queue.task(ALL), Task::Deliver(r, _) if r.id == "a"));
+    }
+
+    #[test]
+    fn what_cannot_be_stored_or_is_never_accepted_does_not_hold_up_the_others() {
+        let queue = with_sink();
+        ["poison", "good"].iter().for_each(|id| keep(&queue, id));
+        queue.keep_unsaved(record("quota"), "forbidden".into());
+        assert!(matches!(queue.task(ALL), Task::Save(_)));
+        let posts = Allowed { save: false, ..ALL };
+        assert!(matches!(queue.task(posts), Task::Deliver(r, _) if r.id == "poison"));
+        queue.failed("poison", "HTTP 400".into());
+        assert!(matches!(queue.task(posts), Task::Deliver(r, _) if r.id == "good"));
+    }
+
+    #[test]
     fn a_delivered_record_counts_until_it_is_deleted_and_is_not_delivered_again() {
-        let queue = queue();
-        queue.keep(record("a"));
+        let queue = with_sink();
+        keep(&queue, "a");
         queue.delivered("a");
-        assert!(matches!(queue.task(), Task::Delete(id) if id == "a"));
+        assert!(matches!(queue.task(ALL), Task::Delete(id) if id == "a"));
         assert_eq!(queue.len(), 1);
         queue.deleted("a");
         assert_eq!(queue.len(), 0);
@@ -293,17 +385,27 @@ mod tests {
     }
 
     #[test]
-    fn a_full_store_says_so() {
-        let queue = queue();
-        (0..MAX_RECORDS).for_each(|n| queue.keep(record(&n.to_string())));
+    fn a_full_store_says_so_and_has_room_again_well_below_its_limit() {
+        let queue = with_sink();
+        (0..MAX_RECORDS).for_each(|n| keep(&queue, &n.to_string()));
         assert!(queue.is_full());
         assert_eq!(queue.health().map(|h| h.reason), Some(Reason::AuditBacklog));
+        let go = |n: usize| {
+            queue.delivered(&n.to_string());
+            queue.deleted(&n.to_string());
+        };
+        (0..50).for_each(go);
+        assert!(queue.is_full(), "one more or less must not wake every object");
+        (50..100).for_each(go);
+        assert!(!queue.is_full());
     }
 
     #[test]
-    fn without_a_webhook_there_is_no_condition() {
-        let queue = Queue::new(CancellationToken::new());
+    fn without_a_webhook_there_is_no_condition_and_no_limit() {
+        let queue = with_sink();
+        (0..MAX_RECORDS).for_each(|n| keep(&queue, &n.to_string()));
+        queue.configure(Destination::None);
         assert_eq!(queue.health(), None);
-        assert!(!queue.has_webhook());
+        assert!(!queue.has_webhook() && !queue.is_full());
     }
 }
