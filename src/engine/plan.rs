@@ -126,10 +126,11 @@ impl Change {
         (self.from.as_ref().map(shown), self.to.as_ref().map(shown))
     }
 
-    /// The words that change, where both sides are prose.
+    /// The words that change in prose; all of them are new where there was none.
     fn words(&self) -> Option<words::WordDiff> {
-        let text = |side: &'_ Option<Value>| side.as_ref().and_then(Value::as_str).map(str::to_owned);
-        text(&self.from).zip(text(&self.to)).filter(|_| self.prose).map(|(from, to)| words::diff(&from, &to))
+        let from = self.from.as_ref().map_or(Some(""), Value::as_str)?;
+        let to = self.to.as_ref().and_then(Value::as_str)?;
+        self.prose.then(|| words::diff(from, to))
     }
 }
 
@@ -271,9 +272,14 @@ impl fmt::Display for Plan {
             };
             writeln!(f, "{} ({}, {guard})", step.target, step.why.as_str())?;
             for change in &step.changes {
-                writeln!(f, "  {change}")?;
-                if let Some(words) = change.words() {
-                    words.to_string().lines().try_for_each(|line| writeln!(f, "      {line}"))?;
+                match change.words() {
+                    // In place of lengths and digests.
+                    Some(words) => {
+                        let sign = if change.from.is_some() { '~' } else { '+' };
+                        writeln!(f, "  {sign} {}", display::escape(&change.path))?;
+                        words.to_string().lines().try_for_each(|line| writeln!(f, "    {line}"))?;
+                    }
+                    None => writeln!(f, "  {change}")?,
                 }
             }
         }

@@ -193,3 +193,17 @@ fn a_template_that_does_not_exist_is_not_created() {
     let input = PlanInput { observed: &observed, memory: &memory, unconfirmed: None, taken: None, numbers: &[], policy, now };
     assert_eq!(PromptTemplate::plan(&desired, &input).unwrap_err().reason, Reason::NotFound);
 }
+
+#[test]
+fn a_plan_shows_the_words_and_all_of_them_where_there_was_no_version() {
+    let text = json!({"content": "Be kind.\nBe brief.\n"});
+    let plan = |entities| Case::new(text.clone(), entities).plan().unwrap().to_string();
+    assert_eq!(
+        plan(vec![]),
+        "prompt/t1 (SpecChange, new version 1.0.0)\n  + /content\n    +   1  {+Be kind.+}\n    +   2  {+Be brief.+}\n"
+    );
+    assert_eq!(
+        plan(vec![entity("1.0.0", "Be kind.\nBe short.\n")]),
+        "prompt/t1 (SpecChange, new version 1.0.1)\n  ~ /content\n        1  Be kind.\n    ~   2  Be [-short-]{+brief+}.\n"
+    );
+}

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 
 use sha2::{Digest, Sha256};
 use similar::{Algorithm, DiffTag, capture_diff_slices};
@@ -137,13 +138,39 @@ fn operations<'s, 't>(old: &'s [&'t str], new: &'s [&'t str], left: &mut usize) 
         *ids.entry(*text).or_insert(next)
     };
     let (x, y): (Vec<usize>, Vec<usize>) = (a.iter().map(&mut number).collect(), b.iter().map(&mut number).collect());
-    let mut out = vec![(DiffTag::Equal, old.get(..head)?, new.get(..head)?)];
+    let mut ranges = vec![(DiffTag::Equal, 0..head, 0..head)];
     for operation in capture_diff_slices(Algorithm::Myers, &x, &y) {
         let (tag, before, after) = operation.as_tag_tuple();
-        out.push((tag, a.get(before)?, b.get(after)?));
+        ranges.push((tag, head + before.start..head + before.end, head + after.start..head + after.end));
     }
-    out.push((DiffTag::Equal, old.get(old_end..)?, new.get(new_end..)?));
-    Some(out)
+    ranges.push((DiffTag::Equal, old_end..old.len(), new_end..new.len()));
+    align(&mut ranges, old, new);
+    ranges.into_iter().map(|(tag, before, after)| Some((tag, old.get(before)?, new.get(after)?))).collect()
+}
+
+/// A run of pieces that only one text has can often be moved on without changing what it says: `a.⏎{+b.⏎+}` is also `a{+.⏎b+}.⏎`.
+/// It is moved so that it ends with a line where it can, and whole lines come and go.
+fn align(ranges: &mut [(DiffTag, Range<usize>, Range<usize>)], old: &[&str], new: &[&str]) {
+    for index in 1..ranges.len().saturating_sub(1) {
+        let Some([(DiffTag::Equal, old_kept, new_kept), (tag, before, after), (DiffTag::Equal, old_next, new_next)]) =
+            ranges.get_mut(index - 1..index + 2)
+        else {
+            continue;
+        };
+        let (texts, run) = match tag {
+            DiffTag::Insert => (new, &*after),
+            DiffTag::Delete => (old, &*before),
+            DiffTag::Equal | DiffTag::Replace => continue,
+        };
+        let same = |by: &usize| by.checked_sub(1).is_none_or(|last| texts.get(run.start + last) == texts.get(run.end + last));
+        let ends_a_line = |by: &usize| texts.get(run.end + by - 1).is_some_and(|text| text.ends_with('\n'));
+        let Some(by) = (0..=new_next.len()).take_while(same).find(ends_a_line) else { continue };
+        for range in [&mut *before, &mut *after] {
+            *range = range.start + by..range.end + by;
+        }
+        (old_kept.end, new_kept.end) = (old_kept.end + by, new_kept.end + by);
+        (old_next.start, new_next.start) = (old_next.start + by, new_next.start + by);
+    }
 }
 
 /// A text in pieces that are kept or changed whole: names and numbers, placeholders, white space, line breaks, other characters.

@@ -27,6 +27,13 @@ fn unchanged_lines_are_counted() {
 }
 
 #[test]
+fn a_line_that_ends_like_the_one_before_it_comes_and_goes_whole() {
+    let (from, to) = ("Hello.\nIn two sentences.\n", "Hello.\nIn two short sentences.\nNever promise a refund.\n");
+    assert_eq!(shown(from, to), "    1  Hello.\n~   2  In two {+short +}sentences.\n+   3  {+Never promise a refund.+}");
+    assert_eq!(shown(to, from), "    1  Hello.\n~   2  In two [-short -]sentences.\n-   3  [-Never promise a refund.-]");
+}
+
+#[test]
 fn whole_lines_come_and_go_with_the_numbers_of_their_text() {
     assert_eq!(shown("a\nb\nc\n", "a\nc\n"), "    1  a\n-   2  [-b-]\n    2  c");
     assert_eq!(shown("a\nc\n", "a\nb b\n\nc\n"), "    1  a\n+   2  {+b b+}\n+   3\n    4  c");
