@@ -5,10 +5,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use assist_operator::api::{AgentAssistConfig, GenesysOrg};
+use assist_operator::api::{AgentAssistConfig, GenesysOrg, PromptTemplate};
 use assist_operator::engine::Kind;
 use assist_operator::engine::genesys_org::{AllowedEndpoints, validate};
 use assist_operator::engine::kind::Texts;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 fn demo() -> Output {
@@ -64,47 +66,48 @@ fn the_demo_is_narrow_and_without_colour_where_it_is_no_terminal() {
     assert!(!stdout.contains('\u{1b}'));
 }
 
-/// All manifests in a folder of `examples`, by file.
+/// All manifests in a folder of `examples`, by file. Folders in it are for kustomize.
 fn examples(folder: &str) -> Vec<(PathBuf, Value)> {
     let files = std::fs::read_dir(root().join("examples").join(folder)).unwrap();
-    let mut paths: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> = files.map(|file| file.unwrap().path()).filter(|path| path.is_file()).collect();
     paths.sort();
-    paths
-        .into_iter()
-        .map(|path| (path.clone(), serde_saphyr::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()))
-        .collect()
+    let documents = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let values: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+        values.into_iter().map(move |value| (path.clone(), value))
+    };
+    paths.into_iter().flat_map(documents).collect()
+}
+
+/// Reads an object of a managed kind: its fields are known, and its rules hold unless the file is a refused one. Its remote id.
+fn checked<K: Kind + Serialize + DeserializeOwned>(path: &Path, value: &Value) -> String {
+    let object: K = serde_json::from_value(value.clone()).unwrap();
+    let refused = path.file_stem().unwrap().to_string_lossy().ends_with("refused");
+    let findings = object.validate(&Texts::new()).err();
+    assert_eq!(findings.is_some(), refused, "{}: {findings:?}", path.display());
+    assert_eq!(serde_json::to_value(&object).unwrap()["spec"], value["spec"], "{}: unknown fields", path.display());
+    format!("{}/{}", K::KIND, object.remote_id())
 }
 
 #[test]
-fn the_examples_hold_known_fields_only_and_are_valid_but_for_the_refused_one() {
+fn the_examples_hold_known_fields_only_and_are_valid_but_for_the_refused_ones() {
     let all = AllowedEndpoints { all: true, urls: Vec::new() };
     let mut ids = Vec::new();
     for (path, value) in examples("sandbox").into_iter().chain(examples("features")) {
-        let read = |spec: Value| assert_eq!(spec, value["spec"], "{}: unknown fields", path.display());
         match value["kind"].as_str().unwrap() {
             "Secret" => {}
             "GenesysOrg" => {
                 let org: GenesysOrg = serde_json::from_value(value.clone()).unwrap();
                 validate(&org.spec, &all).unwrap();
-                read(serde_json::to_value(&org.spec).unwrap());
+                assert_eq!(serde_json::to_value(&org.spec).unwrap(), value["spec"], "{}: unknown fields", path.display());
             }
-            "AgentAssistConfig" => {
-                let object: AgentAssistConfig = serde_json::from_value(value.clone()).unwrap();
-                assert_eq!(
-                    object.validate(&Texts::new()).is_err(),
-                    path.ends_with("refused.yaml"),
-                    "{}: {:?}",
-                    path.display(),
-                    object.validate(&Texts::new())
-                );
-                read(serde_json::to_value(&object.spec).unwrap());
-                ids.push(object.spec.config_id.clone());
-            }
+            "AgentAssistConfig" => ids.push(checked::<AgentAssistConfig>(&path, &value)),
+            "PromptTemplate" => ids.push(checked::<PromptTemplate>(&path, &value)),
             kind => panic!("{}: {kind} is not known to this test", path.display()),
         }
     }
     let count = ids.len();
     ids.sort();
     ids.dedup();
-    assert_eq!(ids.len(), count, "two examples claim the same configuration: {ids:?}");
+    assert_eq!(ids.len(), count, "two examples claim the same remote object: {ids:?}");
 }

@@ -2,9 +2,9 @@
 //! only Kubernetes is played, by an object in memory. It checks itself: what is not as told is an error.
 
 mod calls;
-#[path = "manifests.rs"]
-mod manifests;
+mod configs;
 mod org;
+mod prompts;
 mod stored;
 mod story;
 mod teller;
@@ -19,14 +19,17 @@ use self::org::Org;
 use self::stored::{NAMESPACE, Stored};
 use self::story::Story;
 use self::teller::Teller;
-use crate::api::{AgentAssistConfig, GenesysOrg, Managed};
+use super::manifests;
+use crate::api::{AgentAssistConfig, GenesysOrg, Managed, PromptTemplate};
 use crate::sandbox::{Options, Sandbox};
 
 /// The manifests of the story: in the binary, so that it can be told anywhere.
-const EXAMPLES: [(&str, &str); 4] = [
+const EXAMPLES: [(&str, &str); 6] = [
     ("examples/sandbox/secret.yaml", include_str!("../../examples/sandbox/secret.yaml")),
     ("examples/sandbox/org.yaml", include_str!("../../examples/sandbox/org.yaml")),
     ("examples/sandbox/retail-assist.yaml", include_str!("../../examples/sandbox/retail-assist.yaml")),
+    ("examples/sandbox/loyalty-save.yaml", include_str!("../../examples/sandbox/loyalty-save.yaml")),
+    ("examples/features/prompt-refused.yaml", include_str!("../../examples/features/prompt-refused.yaml")),
     ("examples/features/refused.yaml", include_str!("../../examples/features/refused.yaml")),
 ];
 
@@ -39,34 +42,42 @@ pub struct Args {}
 
 /// Tells the story.
 pub async fn main(_args: Args) -> anyhow::Result<()> {
-    let secret: Secret = example("examples/sandbox/secret.yaml")?;
-    let org: GenesysOrg = example("examples/sandbox/org.yaml")?;
-    let object: AgentAssistConfig = example("examples/sandbox/retail-assist.yaml")?;
-    let refused: AgentAssistConfig = example("examples/features/refused.yaml")?;
-    let sandbox = Sandbox::start(Options::default()).await?;
-    let org = Org::connect(org, &secret, NAMESPACE, sandbox.url())?;
-    let id = object.remote_id().to_owned();
-    let live = sandbox.world().config(&id).with_context(|| format!("the sandbox has no config {id}"))?;
-    let version = live["version"].as_i64().context("the config of the sandbox has no version")?;
-    let stored = Stored::new(object.clone());
-    let declared = vec![stored.declared()];
-    let mut story = Story { tell: Teller::new(), sandbox, org, stored, id, steps: Vec::new(), declared };
-    let told = tell(&mut story, version, object, refused).await;
+    let mut story = begin().await?;
+    let told = tell(&mut story).await;
     let step = story.steps.last().map_or("the beginning", |step| step.title.as_str());
     told.with_context(|| format!("the demo is not as expected at \"{step}\""))?;
     story.sandbox.shutdown().await;
     Ok(())
 }
 
-async fn tell(story: &mut Story, version: i64, object: AgentAssistConfig, refused: AgentAssistConfig) -> anyhow::Result<()> {
+/// The stage: the sandbox, the connection, and the objects as they are created.
+async fn begin() -> anyhow::Result<Story> {
+    let secret: Secret = example("examples/sandbox/secret.yaml")?;
+    let org: GenesysOrg = example("examples/sandbox/org.yaml")?;
+    let object: AgentAssistConfig = example("examples/sandbox/retail-assist.yaml")?;
+    let prompt: PromptTemplate = example("examples/sandbox/loyalty-save.yaml")?;
+    let sandbox = Sandbox::start(Options::default()).await?;
+    let org = Org::connect(org, &secret, NAMESPACE, sandbox.url())?;
+    let id = object.remote_id().to_owned();
+    let (stored, prompt) = (Stored::new(object), Stored::new(prompt));
+    let declared = vec![stored.declared()];
+    Ok(Story { tell: Teller::new(), sandbox, org, stored, id, prompt, steps: Vec::new(), declared })
+}
+
+async fn tell(story: &mut Story) -> anyhow::Result<()> {
+    let version = story.live()?["version"].as_i64().context("the config of the sandbox has no version")?;
     prologue(story, version)?;
     story.first_apply().await?;
-    story.same_again(object).await?;
+    story.same_again(example("examples/sandbox/retail-assist.yaml")?).await?;
     story.spec_change().await?;
     story.drift().await?;
     story.conflict().await?;
     story.roll_back(version).await?;
-    story.refused(refused)?;
+    story.refused_config(example("examples/features/refused.yaml")?)?;
+    story.promotion().await?;
+    story.lost_answer().await?;
+    story.revert(example("examples/sandbox/loyalty-save.yaml")?).await?;
+    story.refused_prompt(example("examples/features/prompt-refused.yaml")?)?;
     story.verdict(ROLLBACK).context("the proof")?;
     epilogue(story)
 }
@@ -97,6 +108,7 @@ fn prologue(story: &mut Story, version: i64) -> anyhow::Result<()> {
                 "AgentAssistConfig".to_owned(),
                 format!("{NAMESPACE}/{}, for configuration {}, live: version {version}", story.stored.name(), story.id),
             ],
+            ["PromptTemplate".to_owned(), format!("{NAMESPACE}/{}, for the prompt of its loyalty rule", story.prompt.name())],
         ]
         .map(Vec::from),
     )?;
@@ -109,7 +121,7 @@ fn epilogue(story: &mut Story) -> anyhow::Result<()> {
     tell.command("assist-operator sandbox")?;
     tell.command("assist-operator crds | kubectl apply --server-side -f -")?;
     tell.command("assist-operator run --allow-endpoint http://127.0.0.1:8181")?;
-    tell.command("kubectl apply -f examples/sandbox && kubectl wait --for=condition=Ready aac --all")?;
+    tell.command("kubectl apply -f examples/sandbox && kubectl wait --for=condition=Ready aac,pt --all")?;
     tell.say_more("examples/features has one commented manifest for each feature.")?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 mod crds;
 mod demo;
 mod logging;
+mod manifests;
 mod rbac;
 mod run;
 mod sandbox;

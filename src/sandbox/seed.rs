@@ -237,7 +237,7 @@ fn version_of(document: &Value, unset: i64) -> Option<i64> {
 fn loyalty_save() -> Value {
     json!({
         "version": "1.0.0",
-        "content": "The customer {{customer_name}} wants to cancel. Suggest one reply that offers {{offer}}, in at most three sentences.",
+        "content": "The customer {{customer_name}} wants to cancel.\nSuggest one reply that offers {{offer}}, in at most three sentences.\n",
         "variables": {"customer_name": "string", "offer": "a free month"},
         "metadata": {"author": "retail", "purpose": "retention"},
         "dateCreated": "2026-05-02T07:45:00Z"

@@ -14,7 +14,7 @@ fn a_prompt_of_a_file_names_the_config_map_with_the_hash_of_its_text() {
 }
 
 #[test]
-fn every_example_is_accepted_and_the_refused_one_is_refused() {
+fn every_example_is_accepted_and_the_refused_ones_are_refused() {
     let stage = Stage::without_org("examples");
     stage.kill_operator();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
@@ -24,10 +24,15 @@ fn every_example_is_accepted_and_the_refused_one_is_refused() {
             let path = entry.unwrap().path();
             let flag = if path.is_dir() { "-k" } else { "-f" };
             let out = stage.plane.kubectl(&["-n", &stage.namespace, "apply", "--dry-run=server", flag, &path.to_string_lossy()]);
-            let refused = path.file_stem().is_some_and(|s| s == "refused");
+            let refused = path.file_stem().is_some_and(|s| s.to_string_lossy().ends_with("refused"));
             assert_eq!(out.success(), !refused, "{}: {}", path.display(), out.stderr);
+            if path.ends_with("prompt-refused.yaml") {
+                for part in ["87 characters", "{{custmer_name}}", "{{ offer }}", "offer", "117"] {
+                    assert!(out.stderr.contains(part), "{part} is not in {}", out.stderr);
+                }
+            }
             seen += 1;
         }
     }
-    assert!(seen >= 8, "{seen} examples");
+    assert!(seen >= 16, "{seen} examples");
 }

@@ -6,7 +6,14 @@ use crate::engine::display::escape;
 use crate::sandbox::{Actor, Entry};
 
 /// The calls of the contract that the story needs, in the order of the table.
-pub const CALLS: [(&str, &str); 4] = [("T1", "token"), ("C1", "read"), ("C2", "read an old version"), ("C3", "write")];
+pub const CALLS: [(&str, &str); 6] = [
+    ("T1", "token"),
+    ("C1", "read"),
+    ("C2", "read an old version"),
+    ("C3", "write"),
+    ("P1", "look at the versions"),
+    ("P2", "promote"),
+];
 
 /// One line for each request, and for each change that somebody else made.
 pub fn rows(entries: &[Entry]) -> Vec<Vec<String>> {
@@ -20,18 +27,27 @@ fn row(entry: &Entry) -> Vec<String> {
         return ["--", "somebody else writes", "", "", &made].map(str::to_owned).to_vec();
     }
     let what = CALLS.iter().find(|(call, _)| *call == entry.call).map_or("another call", |(_, what)| what);
-    let guard = match (&entry.if_match, entry.version) {
-        (Some(tag), Some(version)) => format!("If-Match {}, as version {version}", escape(tag)),
+    let asked = entry.body.as_ref().filter(|_| entry.call == "P2").and_then(|body| body["version"].as_str());
+    let how = match (&entry.if_match, entry.version, asked) {
+        (Some(tag), Some(version), _) => format!("If-Match {}, as version {version}", escape(tag)),
+        (_, _, Some(version)) => format!("as version {}", escape(version)),
         _ => String::new(),
     };
     let asked = entry.path.rsplit_once("/versions/").and_then(|(_, version)| version.parse().ok());
     let shown = entry.shown.as_ref().and_then(|shown| shown.version).or(asked);
-    let outcome = match entry.status {
-        200 => version(shown.or(entry.result_version)),
-        409 | 412 => "guard lost, nothing written".to_owned(),
+    let outcome = match (entry.status, &entry.promoted) {
+        (0, Some(_)) => "it took effect, its answer is lost".to_owned(),
+        (200 | 201, Some(version)) => format!("version {}", escape(version)),
+        (200, None) => version(shown.or(entry.result_version)),
+        (409 | 412, _) => "guard lost, nothing written".to_owned(),
         _ => entry.code.as_deref().map(escape).unwrap_or_default(),
     };
-    vec![escape(&entry.call), what.to_owned(), guard, entry.status.to_string(), outcome]
+    vec![escape(&entry.call), what.to_owned(), how, status(entry.status), outcome]
+}
+
+/// A status code; nothing was answered where it is 0.
+pub fn status(code: u16) -> String {
+    if code == 0 { "-".to_owned() } else { code.to_string() }
 }
 
 /// The requests of the operator: call and status.

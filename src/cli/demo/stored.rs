@@ -5,19 +5,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, anyhow};
 use jiff::Timestamp;
+use kube::ResourceExt;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::org::Org;
 use crate::api::status::Intent;
-use crate::api::{AgentAssistConfig, Managed, ManagedStatus};
+use crate::api::{AgentAssistConfig, ManagedStatus};
 use crate::clock;
 use crate::controller::outcome::{EventDraft, Facts, Outcome, Verdict, outcome};
+use crate::controller::reconcile::Reconcilable;
 use crate::engine::kind::{Seen, Texts};
 use crate::engine::memory::Memory;
-use crate::engine::{Kind, Observed, Plan, PlanInput, Why, finding, pointer};
+use crate::engine::{Observed, Plan, PlanInput, Why, finding, pointer};
 use crate::genesys::{Gate, Halted, Lane};
-use crate::remote::Remote;
-use crate::remote::audit::{AuditRecord, AuditStatus, Subject};
+use crate::remote::audit::{AuditRecord, Subject};
 use crate::remote::converge::{Convergence, Request, converge};
 use crate::remote::ledger::Ledger;
 use crate::remote::states::States;
@@ -38,6 +40,8 @@ pub enum Due {
 pub struct Reconciled {
     /// Phases 3 to 6.
     pub convergence: Convergence,
+    /// The status after it.
+    pub status: ManagedStatus,
     /// The event that the controller would publish.
     pub event: Option<EventDraft>,
     /// Whether any field of the status changed.
@@ -45,21 +49,26 @@ pub struct Reconciled {
 }
 
 /// An object as the API server would keep it.
-pub struct Stored {
-    object: AgentAssistConfig,
+pub struct Stored<K> {
+    object: K,
     ledger: MemoryLedger,
     states: States,
 }
 
-impl Stored {
+impl<K: Reconcilable + Serialize> Stored<K> {
     /// An object that was just created.
-    pub fn new(object: AgentAssistConfig) -> Self {
+    pub fn new(object: K) -> Self {
         Self { object, ledger: MemoryLedger::default(), states: States::default() }
     }
 
+    /// The object.
+    pub fn object(&self) -> &K {
+        &self.object
+    }
+
     /// The name of the object.
-    pub fn name(&self) -> &str {
-        self.object.metadata.name.as_deref().unwrap_or_default()
+    pub fn name(&self) -> String {
+        self.object.name_any()
     }
 
     /// The generation: how often the spec was changed.
@@ -72,43 +81,41 @@ impl Stored {
         self.ledger.status().clone()
     }
 
-    /// How every attempted write ended, by its audit record.
-    pub fn audited(&self) -> Vec<AuditStatus> {
-        lock(&self.ledger.audit).iter().map(|record| record.status).collect()
+    /// The audit record of every attempted write, oldest first.
+    pub fn audited(&self) -> Vec<AuditRecord> {
+        lock(&self.ledger.audit).clone()
     }
 
     /// The spec.
     ///
     /// # Errors
     /// A spec that is no JSON: a defect.
-    pub fn spec(&self) -> serde_json::Result<Value> {
-        serde_json::to_value(&self.object.spec)
-    }
-
-    /// What `spec.config` declares.
-    pub fn declared(&self) -> Value {
-        self.object.spec.config.as_ref().map(|text| text.parse()).unwrap_or_default()
+    pub fn spec(&self) -> anyhow::Result<Value> {
+        spec(&self.object)
     }
 
     /// Applies a manifest, as the API server does: an equal spec is no new generation. Answers whether it is one.
-    pub fn apply(&mut self, object: AgentAssistConfig) -> bool {
-        let is_new = object.spec != self.object.spec;
+    ///
+    /// # Errors
+    /// A spec that is no JSON: a defect.
+    pub fn apply(&mut self, object: K) -> anyhow::Result<bool> {
+        let is_new = spec(&object)? != self.spec()?;
         if is_new {
             self.object = object;
             self.ledger.generation.fetch_add(1, Ordering::SeqCst);
         }
-        is_new
+        Ok(is_new)
     }
 
     /// The object with another value at a pointer into its spec.
     ///
     /// # Errors
     /// A value that does not fit there.
-    pub fn with(&self, path: &str, value: Value) -> anyhow::Result<AgentAssistConfig> {
-        let mut spec = self.spec()?;
-        let tokens = pointer::split(path).with_context(|| format!("{path} is no pointer"))?;
-        pointer::set(&mut spec, &tokens, Some(value));
-        Ok(AgentAssistConfig { spec: serde_json::from_value(spec)?, ..self.object.clone() })
+    pub fn with(&self, path: &str, value: Value) -> anyhow::Result<K> {
+        let mut object = serde_json::to_value(&self.object)?;
+        let tokens = pointer::split(&format!("/spec{path}")).with_context(|| format!("{path} is no pointer"))?;
+        pointer::set(&mut object, &tokens, Some(value));
+        Ok(serde_json::from_value(object)?)
     }
 
     /// Phases 2 to 4, and nothing that writes. The states that it reads are remembered.
@@ -120,24 +127,25 @@ impl Stored {
         let status = self.status();
         let mut session = org.client.session(org.client.account().budget().ticket(Lane::First).await);
         let mut observed = Observed::new();
-        for target in AgentAssistConfig::targets(&desired) {
-            let sent = AgentAssistConfig::read(&mut session, &target, None).await?;
+        for target in K::targets(&desired) {
+            let sent = K::read(&mut session, &target, None).await?;
             observed.insert(target.clone(), sent.as_ref().map_or(Seen::Absent, |sent| Seen::Present(sent.state())));
             if let Some(sent) = sent {
                 self.states.put((org.key.clone(), target), sent);
             }
         }
         let memory = Memory::of(Some(&status), &org.host, self.object.remote_id());
+        let numbers: Vec<String> = status.history.iter().map(|entry| entry.version.clone()).collect();
         let input = PlanInput {
             observed: &observed,
             memory: &memory,
-            unconfirmed: None,
-            taken: None,
-            numbers: &[],
+            unconfirmed: status.unconfirmed.as_ref().map(|u| u.version.as_str()),
+            taken: status.taken_version.as_deref(),
+            numbers: &numbers,
             policy: self.object.policy(),
             now: clock::now(),
         };
-        AgentAssistConfig::plan(&desired, &input).map_err(|blocked| anyhow!("{}", blocked.message))
+        K::plan(&desired, &input).map_err(|blocked| anyhow!("{}", blocked.message))
     }
 
     /// Phases 2 to 8, as `controller/reconcile` runs them.
@@ -150,8 +158,8 @@ impl Stored {
         let subject = Subject {
             org: org.label.clone(),
             namespace: NAMESPACE.to_owned(),
-            kind: AgentAssistConfig::KIND.to_owned(),
-            name: self.name().to_owned(),
+            kind: K::KIND.to_owned(),
+            name: self.name(),
             generation,
         };
         let is_change = due == Due::Change;
@@ -173,7 +181,8 @@ impl Stored {
         };
         let convergence = converge(&mut session, &self.states, &self.ledger, &request).await;
         let event = self.conclude(&Verdict::Converged(&convergence), &status);
-        Ok(Reconciled { convergence, event, status_changed: self.status() != status })
+        let now = self.status();
+        Ok(Reconciled { convergence, event, status_changed: now != status, status: now })
     }
 
     /// Phases 7 and 8 for a spec that breaks rules: no call is made.
@@ -183,7 +192,7 @@ impl Stored {
     }
 
     /// Phase 2.
-    fn desired(&self) -> anyhow::Result<<AgentAssistConfig as Kind>::Desired> {
+    fn desired(&self) -> anyhow::Result<K::Desired> {
         self.object.validate(&Texts::new()).map_err(|findings| anyhow!("{}: {}", self.name(), finding::summary(&findings)))
     }
 
@@ -202,6 +211,18 @@ impl Stored {
         *self.ledger.status() = status;
         event
     }
+}
+
+impl Stored<AgentAssistConfig> {
+    /// What `spec.config` declares.
+    pub fn declared(&self) -> Value {
+        self.object.spec.config.as_ref().map(|text| text.parse()).unwrap_or_default()
+    }
+}
+
+fn spec(object: &impl Serialize) -> anyhow::Result<Value> {
+    let spec = serde_json::to_value(object)?.get_mut("spec").map(Value::take);
+    spec.context("the object has no spec")
 }
 
 /// The ledger of one object in memory.

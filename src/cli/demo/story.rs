@@ -1,35 +1,24 @@
-//! The seven steps. Each says what happens and why, lets it happen, shows it, and checks it.
+//! What the steps are made of: the objects on the stage, and how a step lets something happen, shows it and checks it.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Context, ensure};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::calls;
 use super::org::Org;
 use super::stored::{Due, Reconciled, Stored};
 use super::teller::Teller;
 use crate::api::conditions::{self, IN_SYNC, READY, RECONCILING, STALLED};
-use crate::api::{AgentAssistConfig, ManagedStatus};
+use crate::api::{AgentAssistConfig, ManagedStatus, PromptTemplate};
 use crate::controller::outcome::EventDraft;
+use crate::controller::reconcile::Reconcilable;
 use crate::engine::kind::Texts;
-use crate::engine::{Change, Kind, Plan, display};
+use crate::engine::{Change, display};
 use crate::remote::converge::End;
-use crate::sandbox::{Entry, Fault, FaultKind, Sandbox, World};
-
-/// Declared by the manifest, and changed by somebody else in step 4.
-const CONFIDENCE: &str = "/parameters/confidenceThreshold";
-/// Declared by the manifest, and changed by it in step 3.
-const SUGGESTIONS: &str = "/parameters/maxSuggestions";
-/// Declared by the manifest, and changed by it in step 5.
-const SCORE: &str = "/knowledge/search/minScore";
-/// Declared by the manifest, and not there at first.
-const RERANK: &str = "/knowledge/search/rerank";
-/// Not declared; changed by somebody else in step 4.
-const WORDS: &str = "/summary/maxWords";
-/// Not declared; changed by somebody else in step 5.
-const STYLE: &str = "/summary/style";
+use crate::sandbox::{Entry, Sandbox, World};
 
 /// A step that was told.
 pub struct Step {
@@ -47,10 +36,12 @@ pub struct Story {
     pub sandbox: Sandbox,
     /// The connection.
     pub org: Org,
-    /// The object.
-    pub stored: Stored,
-    /// Id of the config.
+    /// The object of the configuration.
+    pub stored: Stored<AgentAssistConfig>,
+    /// Id of the configuration.
     pub id: String,
+    /// The object of the prompt.
+    pub prompt: Stored<PromptTemplate>,
     /// The steps so far.
     pub steps: Vec<Step>,
     /// The manifests that declared something, for the check of what nobody declared.
@@ -58,191 +49,44 @@ pub struct Story {
 }
 
 impl Story {
-    /// Step 1.
-    pub async fn first_apply(&mut self) -> anyhow::Result<()> {
-        self.begin(
-            "First apply: the plan, then the write",
-            "The manifest declares a few settings of a configuration that has many. The operator reads the live configuration (C1), and plans the difference field by field; what already is so, or is not declared, is not in the plan. The write (C3) is one PUT that carries the ETag and the version of the state that it was computed from.",
-        )?;
-        self.tell.command("kubectl apply -f examples/sandbox/retail-assist.yaml")?;
-        let plan = self.stored.plan(&self.org).await?;
-        self.tell.block("Plan (field, live value -> declared value)")?;
-        self.tell.value(&plan)?;
-        let done = self.reconcile(Due::Change).await?;
-        let ran = done.convergence.plan.as_ref().map(Plan::digest);
-        ensure!(ran.as_deref() == Some(plan.digest().as_str()), "the plan that ran is not the one that was shown");
-        self.calls(&[("T1", 200), ("C1", 200), ("C3", 200)])?;
-        self.status(&done)?;
-        for (path, wanted) in [(CONFIDENCE, json!(0.8)), (SCORE, json!(0.6)), (RERANK, json!(true)), (SUGGESTIONS, json!(3))] {
-            self.expect_live(path, &wanted)?;
-        }
-        self.holds("What ran is the plan that was shown, and the live configuration holds every declared value.")
-    }
-
-    /// Step 2.
-    pub async fn same_again(&mut self, manifest: AgentAssistConfig) -> anyhow::Result<()> {
-        self.begin(
-            "The same again: no write",
-            "Applying the same manifest is no new generation, so Kubernetes does not even wake the operator. The drift check, which comes once in each interval, always reads; where nothing differs it writes nothing, neither to Genesys nor to the status.",
-        )?;
-        self.tell.command("kubectl apply -f examples/sandbox/retail-assist.yaml")?;
-        ensure!(!self.stored.apply(manifest), "the same manifest was a new generation");
-        let done = self.reconcile(Due::Check).await?;
-        self.plan_of("Plan of the drift check", &done)?;
-        self.calls(&[("C1", 200)])?;
-        ensure!(!done.status_changed && done.event.is_none(), "a check without a difference changed the status or made an event");
-        self.holds(&format!(
-            "Generation {} as before, no write, no event, the status is the same to the letter.",
-            self.stored.generation()
-        ))
-    }
-
-    /// Step 3.
-    pub async fn spec_change(&mut self) -> anyhow::Result<()> {
-        self.begin(
-            "A change of spec: one guarded call",
-            "The operator remembers the state that Genesys sent last. Since the write is guarded by exactly that state, it need not be read again: if it were out of date, the guard would be lost and nothing written (step 5).",
-        )?;
-        self.edit("/config/parameters/maxSuggestions", json!(5))?;
-        let done = self.reconcile(Due::Change).await?;
-        self.plan_of("Plan", &done)?;
-        self.calls(&[("C3", 200)])?;
-        self.status(&done)?;
-        self.expect_live(SUGGESTIONS, &json!(5))?;
-        self.holds("One call from the edit to the live value.")
-    }
-
-    /// Step 4.
-    pub async fn drift(&mut self) -> anyhow::Result<()> {
-        self.begin(
-            "Somebody edits behind its back: drift is repaired, the rest stays",
-            "In the web console of Genesys somebody changes two settings: the confidence threshold, which the manifest declares, and the length of summaries, which it does not. The next drift check finds the first and repairs it. The second is not its business, and stays.",
-        )?;
-        let paths = [CONFIDENCE, WORDS];
-        let before = self.live_at(&paths)?;
-        let edited = self.world().edit_config(&self.id, |live| {
-            live["parameters"]["confidenceThreshold"] = json!(0.5);
-            live["summary"]["maxWords"] = json!(80);
-        });
-        ensure!(edited, "the sandbox refused the edit");
-        let meanwhile = self.live_at(&paths)?;
-        let done = self.reconcile(Due::Check).await?;
-        self.plan_of("Drift, found at the check", &done)?;
-        self.calls(&[("C1", 200), ("C3", 200)])?;
-        self.status(&done)?;
-        let now = self.live_at(&paths)?;
-        let notes = ["declared: repaired", "not declared: stays"];
-        self.values(&paths, &["before", "edited", "now"], &[&before, &meanwhile, &now], &notes)?;
-        ensure!(now == [json!(0.8), json!(80)], "after the repair the values are {now:?}");
-        self.holds("The declared setting is back, the foreign edit of the other one is untouched.")
-    }
-
-    /// Step 5.
-    pub async fn conflict(&mut self) -> anyhow::Result<()> {
-        self.begin(
-            "A conflicting writer: the guard is lost, both changes survive",
-            "The manifest changes again, and at the worst moment somebody else writes too: after the operator planned, before its PUT arrives. Genesys answers 409, because the ETag is out of date. The operator never sends that body again: it reads the new state, plans anew, and writes under the new guard.",
-        )?;
-        self.edit("/config/knowledge/search/minScore", json!(0.65))?;
-        let paths = [SCORE, STYLE];
-        let before = self.live_at(&paths)?;
-        let foreign = FaultKind::ForeignEditBefore { patch: Some(json!({"summary": {"style": "prose"}})) };
-        self.world().faults().push(Fault::new(foreign).on(&["C3"]).target(&self.id));
-        let done = self.reconcile(Due::Change).await?;
-        self.plan_of("Plan, made anew after the lost guard", &done)?;
-        let entries = self.calls(&[("C3", 409), ("C1", 200), ("C3", 200)])?;
-        self.status(&done)?;
-        let now = self.live_at(&paths)?;
-        self.values(&paths, &["before", "now"], &[&before, &now], &["our change", "the other writer's change"])?;
-        ensure!(now == [json!(0.65), json!("prose")], "after the conflict the values are {now:?}");
-        ensure!(done.convergence.conflicts == 1, "{} conflicts were seen", done.convergence.conflicts);
-        let bodies: Vec<_> = entries.iter().filter(|entry| entry.call == "C3").map(|entry| &entry.body_sha256).collect();
-        ensure!(matches!(bodies[..], [lost, sent] if lost != sent), "the body that lost was sent again");
-        self.holds("Two extra calls, another body, and nobody's change is lost.")
-    }
-
-    /// Step 6.
-    pub async fn roll_back(&mut self, version: i64) -> anyhow::Result<()> {
-        self.begin(
-            "Roll back with restoreVersion",
-            &format!("One added line brings back a version of the past, whole: also what the manifest does not declare. It overrides config for as long as it is there. Genesys has no way back, so the old content is read (C2) and written as the next version. Version {version} is how the story found the configuration."),
-        )?;
-        self.edit("/restoreVersion", json!(version))?;
-        let paths = [SCORE, CONFIDENCE, SUGGESTIONS, STYLE, WORDS, "/version"];
-        let before = self.live_at(&paths)?;
-        let done = self.reconcile(Due::Change).await?;
-        self.plan_of("Plan", &done)?;
-        self.calls(&[("C2", 200), ("C3", 200)])?;
-        self.status(&done)?;
-        let now = self.live_at(&paths)?;
-        let past = self.past(version)?;
-        let then = paths.map(|path| past.pointer(path).cloned().unwrap_or_default()).to_vec();
-        self.values(&paths, &[&format!("version {version}"), "before", "now"], &[&then, &before, &now], &[""; 6])?;
-        let (moved, from) = (now.last().and_then(Value::as_i64), before.last().and_then(Value::as_i64));
-        ensure!(moved == from.map(|from| from + 1), "the version went from {from:?} to {moved:?}");
-        ensure!(content(&self.live()?) == content(&past), "the live content is not that of version {version}");
-        self.holds("The version moved forward, and the content is the old one in every setting.")
-    }
-
-    /// Step 7.
-    pub fn refused(&mut self, object: AgentAssistConfig) -> anyhow::Result<()> {
-        self.begin(
-            "A refused field: every finding at once, and no call",
-            "Some fields look plausible and do not exist in this contract. They are refused before any call, all findings together, each with what to do instead. With a cluster the API server says so at kubectl apply already; the operator holds the same rules for objects that are older than a rule.",
-        )?;
-        self.tell.command("kubectl apply -f examples/features/refused.yaml")?;
-        let Err(findings) = object.validate(&Texts::new()) else {
-            anyhow::bail!("examples/features/refused.yaml is not refused")
-        };
-        self.tell.block("Findings")?;
-        for finding in &findings {
-            self.tell.line(&finding.to_string())?;
-        }
-        let mut refused = Stored::new(object);
-        let event = refused.refuse(&findings);
-        self.calls(&[])?;
-        self.conditions(&refused.status(), event.as_ref(), ("False", "InvalidSpec", "Unknown"))?;
-        for path in ["/spec/config/versionRevert", "/spec/config/trafficShift", "/spec/interval"] {
-            ensure!(findings.iter().any(|finding| finding.path == path), "{path} is not among the findings");
-        }
-        self.holds("Three findings in one answer; Genesys was not asked.")
-    }
-}
-
-/// What the steps are made of.
-impl Story {
-    fn begin(&mut self, title: &str, why: &str) -> anyhow::Result<()> {
+    /// Begins a step.
+    pub fn begin(&mut self, title: &str, why: &str) -> anyhow::Result<()> {
         let title = format!("{}. {title}", self.steps.len() + 1);
         self.tell.step(&title, why)?;
         self.steps.push(Step { title, entries: Vec::new() });
         Ok(())
     }
 
-    async fn reconcile(&mut self, due: Due) -> anyhow::Result<Reconciled> {
-        let done = self.stored.reconcile(&self.org, due).await?;
-        ensure!(done.convergence.end == End::Done, "the convergence was to end well, and ended as {:?}", done.convergence.end);
-        Ok(done)
+    /// A reconcile of the configuration, which must end well.
+    pub async fn reconcile(&mut self, due: Due) -> anyhow::Result<Reconciled> {
+        well(self.stored.reconcile(&self.org, due).await?)
     }
 
-    /// Changes the spec, as an edited manifest would.
-    fn edit(&mut self, path: &str, value: Value) -> anyhow::Result<()> {
+    /// The same with the prompt.
+    pub async fn reconcile_prompt(&mut self, due: Due) -> anyhow::Result<Reconciled> {
+        well(self.prompt.reconcile(&self.org, due).await?)
+    }
+
+    /// Changes the spec of the configuration, as an edited manifest would.
+    pub fn edit(&mut self, path: &str, value: Value) -> anyhow::Result<()> {
         let from = self.stored.spec()?.pointer(path).cloned();
         self.tell.block("Edited in retail-assist.yaml")?;
         self.tell.value(&Change { path: format!("/spec{path}"), from, to: Some(value.clone()), prose: false })?;
         let object = self.stored.with(path, value)?;
-        ensure!(self.stored.apply(object), "the edit of {path} is no new generation");
+        ensure!(self.stored.apply(object)?, "the edit of {path} is no new generation");
         self.declared.push(self.stored.declared());
         Ok(())
     }
 
-    fn plan_of(&mut self, label: &str, done: &Reconciled) -> anyhow::Result<()> {
+    /// Shows the plan that ran, or would have.
+    pub fn plan_of(&mut self, label: &str, done: &Reconciled) -> anyhow::Result<()> {
         let plan = done.convergence.plan.as_ref().context("the convergence had no plan")?;
         self.tell.block(label)?;
         Ok(self.tell.value(plan)?)
     }
 
     /// Shows and checks the calls of this step.
-    fn calls(&mut self, expected: &[(&str, u16)]) -> anyhow::Result<Vec<Entry>> {
+    pub fn calls(&mut self, expected: &[(&str, u16)]) -> anyhow::Result<Vec<Entry>> {
         let before: usize = self.steps.iter().map(|step| step.entries.len()).sum();
         let entries: Vec<Entry> = self.world().journal().into_iter().skip(before).collect();
         self.tell.block("Calls")?;
@@ -258,28 +102,24 @@ impl Story {
     }
 
     /// Shows the status of an object that is in order, and checks that it is.
-    fn status(&mut self, done: &Reconciled) -> anyhow::Result<()> {
-        let status = self.stored.status();
-        ensure!(status.intent.is_none(), "an intent is left in the status");
-        self.conditions(&status, done.event.as_ref(), ("True", "Succeeded", "True"))
+    pub fn status(&mut self, done: &Reconciled) -> anyhow::Result<()> {
+        ensure!(done.status.intent.is_none(), "an intent is left in the status");
+        self.conditions(&done.status, done.event.as_ref(), ("True", "Succeeded", "True"))
     }
 
     /// Shows conditions and event; checks Ready, its reason, and InSync.
-    fn conditions(
+    pub fn conditions(
         &mut self,
         status: &ManagedStatus,
         event: Option<&EventDraft>,
         (ready, reason, in_sync): (&str, &str, &str),
     ) -> anyhow::Result<()> {
         self.tell.block("Status conditions and event, as the controller writes them")?;
-        let row = |c: &Condition| vec![format!("{}={}", c.type_, c.status), c.reason.clone(), display::escape(&c.message)];
+        let row = |c: &Condition| vec![format!("{}={}", c.type_, c.status), c.reason.clone(), shortened(&c.message)];
         let mut rows: Vec<_> = status.conditions.iter().map(row).collect();
         if let Some(event) = event {
             let kind = if event.warning { "Warning" } else { "Normal" };
-            // The changes of a write stand in its plan, just above.
-            let note = display::escape(&event.note);
-            let note = note.split_once(": ~ ").map_or_else(|| note.clone(), |(note, _)| format!("{note}: …"));
-            rows.push(vec![format!("{kind} event"), event.reason.to_owned(), note]);
+            rows.push(vec![format!("{kind} event"), event.reason.to_owned(), shortened(&event.note)]);
         }
         let mut said = BTreeSet::new();
         for text in rows.iter_mut().filter_map(|row| row.last_mut()) {
@@ -298,8 +138,27 @@ impl Story {
         Ok(())
     }
 
+    /// Shows an object whose spec breaks rules at these paths: all findings, and no call. Answers its status and event.
+    pub fn refused<K: Reconcilable + Serialize>(
+        &mut self,
+        object: K,
+        paths: &[&str],
+    ) -> anyhow::Result<(ManagedStatus, Option<EventDraft>)> {
+        let Err(findings) = object.validate(&Texts::new()) else { anyhow::bail!("{} is not refused", object.remote_id()) };
+        self.tell.block("Findings")?;
+        for finding in &findings {
+            self.tell.line(&finding.to_string())?;
+        }
+        let mut refused = Stored::new(object);
+        let event = refused.refuse(&findings);
+        self.calls(&[])?;
+        let found: Vec<&str> = findings.iter().map(|finding| finding.path.as_str()).collect();
+        ensure!(found == paths, "the findings were to be at {paths:?}, and are at {found:?}");
+        Ok((refused.status(), event))
+    }
+
     /// Values of the live configuration over time.
-    fn values(&mut self, paths: &[&str], heads: &[&str], columns: &[&[Value]], notes: &[&str]) -> anyhow::Result<()> {
+    pub fn values(&mut self, paths: &[&str], heads: &[&str], columns: &[&[Value]], notes: &[&str]) -> anyhow::Result<()> {
         self.tell.block("Live values")?;
         let mut rows = vec![std::iter::once("").chain(heads.iter().copied()).chain([""]).map(str::to_owned).collect::<Vec<_>>()];
         for (index, (path, note)) in paths.iter().zip(notes).enumerate() {
@@ -309,29 +168,35 @@ impl Story {
         Ok(self.tell.table(&rows)?)
     }
 
-    fn holds(&mut self, text: &str) -> anyhow::Result<()> {
+    /// Something that was checked, and holds.
+    pub fn holds(&mut self, text: &str) -> anyhow::Result<()> {
         Ok(self.tell.holds(text)?)
     }
 
-    fn world(&self) -> &World {
+    /// What the sandbox holds.
+    pub fn world(&self) -> &World {
         self.sandbox.world()
     }
 
-    fn live(&self) -> anyhow::Result<Value> {
+    /// The live configuration.
+    pub fn live(&self) -> anyhow::Result<Value> {
         self.world().config(&self.id).with_context(|| format!("the sandbox has no config {}", self.id))
     }
 
-    fn past(&self, version: i64) -> anyhow::Result<Value> {
+    /// A version of it.
+    pub fn past(&self, version: i64) -> anyhow::Result<Value> {
         let found = self.world().history(&self.id).into_iter().find(|(of, _)| *of == version);
         found.map(|(_, document)| document).with_context(|| format!("the sandbox has no version {version} of {}", self.id))
     }
 
-    fn live_at(&self, paths: &[&str]) -> anyhow::Result<Vec<Value>> {
+    /// Live values at these paths.
+    pub fn live_at(&self, paths: &[&str]) -> anyhow::Result<Vec<Value>> {
         let live = self.live()?;
         Ok(paths.iter().map(|path| live.pointer(path).cloned().unwrap_or_default()).collect())
     }
 
-    fn expect_live(&self, path: &str, wanted: &Value) -> anyhow::Result<()> {
+    /// The live value at a path is this.
+    pub fn expect_live(&self, path: &str, wanted: &Value) -> anyhow::Result<()> {
         let live = self.live()?;
         let seen = live.pointer(path);
         ensure!(seen == Some(wanted), "{path} was to be {wanted}, and is {seen:?}");
@@ -339,11 +204,15 @@ impl Story {
     }
 }
 
-/// A configuration without what differs from version to version.
-fn content(document: &Value) -> Value {
-    let mut content = document.clone();
-    if let Some(map) = content.as_object_mut() {
-        ["version", "etag", "dateModified"].iter().for_each(|name| drop(map.remove(*name)));
-    }
-    content
+fn well(done: Reconciled) -> anyhow::Result<Reconciled> {
+    ensure!(done.convergence.end == End::Done, "the convergence was to end well, and ended as {:?}", done.convergence.end);
+    Ok(done)
+}
+
+/// A message without the changes or findings that stand just above.
+fn shortened(message: &str) -> String {
+    let message = display::escape(message);
+    let end =
+        [": ~ ", " findings: "].iter().find_map(|mark| Some(message.find(mark)? + mark.trim_end_matches("~ ").trim_end().len()));
+    end.and_then(|end| message.get(..end)).map_or_else(|| message.clone(), |head| format!("{head} …"))
 }

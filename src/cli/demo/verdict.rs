@@ -2,21 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 
 use super::calls::{self, CALLS};
 use super::story::{Step, Story};
+use crate::api::Managed;
 use crate::remote::audit::AuditStatus;
 use crate::sandbox::{Entry, Expectations, Violation, check_with};
 
 /// What is promised, in the order of the checker's rules. It answers every rule that was broken; here none may be.
-const PROMISES: [&str; 6] = [
+const PROMISES: [&str; 7] = [
     "no unguarded write: each PUT carried an ETag, and the version after the one it was read with",
     "no lost update: each accepted PUT was computed from the very state that it replaced",
     "no setting that the manifest leaves out was touched (but by the rollback, which is whole)",
     "the PUT that lost its guard was never sent again",
     "the call budget of the GenesysOrg was kept",
     "one token was enough for all calls",
+    "no promotion unseen or twice: a look before each, and after the lost answer one more before anything else",
 ];
 
 impl Story {
@@ -40,7 +42,21 @@ impl Story {
         for promise in PROMISES {
             self.tell.holds(promise)?;
         }
+        self.numbers(&journal)?;
         self.audit(&journal)
+    }
+
+    /// Each number was promoted once, and is a version of its own.
+    fn numbers(&mut self, journal: &[Entry]) -> anyhow::Result<()> {
+        let promoted: Vec<&str> =
+            journal.iter().filter(|entry| entry.call == "P2").filter_map(|e| e.promoted.as_deref()).collect();
+        let id = self.prompt.object().remote_id().to_owned();
+        let versions = self.sandbox.world().prompt_versions(&id).with_context(|| format!("the sandbox has no prompt {id}"))?;
+        let mut live: Vec<&str> = versions.iter().filter_map(|version| version["version"].as_str()).collect();
+        live.reverse();
+        ensure!(live.get(1..) == Some(promoted.as_slice()), "promoted were {promoted:?}, and there is {live:?}");
+        let text = format!("{} promotions, {} numbers: {}", promoted.len(), promoted.len(), promoted.join(", "));
+        Ok(self.tell.holds(&text)?)
     }
 
     fn violations(&self, journal: &[Entry], rollback: usize) -> Vec<Violation> {
@@ -56,13 +72,15 @@ impl Story {
 
     /// Every attempted write has its audit record.
     fn audit(&mut self, journal: &[Entry]) -> anyhow::Result<()> {
-        let audited = self.stored.audited();
-        let writes = journal.iter().filter(|entry| entry.call == "C3").count();
-        let count = |status| audited.iter().filter(|seen| **seen == status).count();
-        let (applied, conflicts) = (count(AuditStatus::Applied), count(AuditStatus::Conflict));
+        let audited: Vec<AuditStatus> =
+            self.stored.audited().iter().chain(&self.prompt.audited()).map(|record| record.status).collect();
+        let writes = journal.iter().filter(|entry| ["C3", "P2"].contains(&entry.call.as_str())).count();
         ensure!(audited.len() == writes, "{writes} writes, and {} audit records", audited.len());
-        ensure!(applied + conflicts == writes, "the audit records say {audited:?}");
-        let text = format!("{writes} audit records for {writes} attempted writes: {applied} APPLIED, {conflicts} CONFLICT");
+        let kinds = [AuditStatus::Applied, AuditStatus::Promoted, AuditStatus::Conflict];
+        let counts = kinds.map(|status| (audited.iter().filter(|seen| **seen == status).count(), status.as_str()));
+        ensure!(counts.iter().map(|(count, _)| count).sum::<usize>() == writes, "the audit records say {audited:?}");
+        let ends = counts.map(|(count, status)| format!("{count} {status}")).join(", ");
+        let text = format!("{writes} audit records for {writes} attempted writes: {ends}");
         Ok(self.tell.holds(&text)?)
     }
 }
@@ -80,7 +98,7 @@ fn table(steps: &[Step]) -> Vec<Vec<String>> {
     };
     for step in steps {
         let entries: Vec<&Entry> = step.entries.iter().collect();
-        let codes: Vec<String> = calls::answers(&step.entries).iter().map(|(_, status)| status.to_string()).collect();
+        let codes: Vec<String> = calls::answers(&step.entries).iter().map(|(_, status)| calls::status(*status)).collect();
         let title = step.title.split(':').next().unwrap_or_default();
         rows.push(row(title, &entries, codes.join(" ")));
     }
