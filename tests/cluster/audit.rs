@@ -134,3 +134,98 @@ fn a_webhook_inside_of_the_network_is_not_called() {
     let text = condition(&org(&stage), "AuditDelivered")["message"].as_str().unwrap().to_owned();
     assert!(text.contains("private"), "{text}");
 }
+
+#[test]
+fn a_full_store_stops_writes_until_records_are_delivered_or_the_webhook_is_removed() {
+    let stage = audited("audit-full");
+    stage.kill_operator();
+    let down = stage.world().faults().push(Fault::new(FaultKind::status(503)).on(&["A1"]).times(Times::Always));
+    let org = format!("{}/org", stage.namespace);
+    let record = |n: usize| {
+        let id = format!("00000000-0000-4000-8000-{n:012}");
+        let body = json!({"auditId": id, "org": org, "timestamp": "2026-01-01T00:00:00Z", "webhookSynced": false});
+        json!({
+            "apiVersion": "assist-operator.dev/v1alpha1", "kind": "AuditRecord", "metadata": {"name": id},
+            "spec": {"org": "org", "record": body.to_string()},
+        })
+    };
+    let items: Vec<Value> = (0..1000).map(record).collect();
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
+    let out = stage.plane.kubectl_with_input(&["-n", &stage.namespace, "create", "-f", "-"], &list);
+    assert!(out.success(), "{}", out.stderr);
+    // One that the operator did not make is neither signed nor posted, and does no harm.
+    let mut forged = record(5000);
+    forged["spec"]["record"] = json!("[]");
+    stage.apply_ok(&forged);
+    stage.world().put_config("c1", json!({"name": "old"}));
+    stage.start_operator();
+    stage.apply_config("c1", json!({"config": {"name": "new"}}));
+    let object = stage.wait_ready("c1", "False", "AuditBacklog");
+    assert_eq!(condition(&object, "Reconciling")["status"], "True");
+    assert_eq!((condition(&self::org(&stage), "AuditDelivered")["reason"].as_str(), attempts(&stage)), (Some("AuditBacklog"), 0));
+    // Without a webhook there is nothing to wait for.
+    stage.apply_org(json!({}));
+    stage.wait_ready("c1", "True", "Succeeded");
+    // With it the store is full again, until it is accepted.
+    stage.apply_org(json!({"audit": {"webhook": {"url": format!("{}/audit/records", stage.url())}}}));
+    stage.apply_config("c1", json!({"config": {"name": "newer"}}));
+    stage.wait_ready("c1", "False", "AuditBacklog");
+    assert!(stage.world().faults().remove(down));
+    stage.wait_ready("c1", "True", "Succeeded");
+    stage.wait_until("all but the forged one", || pending(&stage) == 1);
+    assert_eq!(arrived(&stage).len(), 1001);
+}
+
+#[test]
+fn a_record_that_cannot_be_stored_stops_writes_and_loses_nothing() {
+    let stage = audited("audit-quota");
+    stage.world().put_config("c1", json!({"name": "old"}));
+    stage.world().put_config("c2", json!({"name": "old"}));
+    stage.apply_config("c2", json!({"config": {"name": "old"}}));
+    stage.wait_ready("c2", "True", "Succeeded");
+    let policy = refuse_records(&stage);
+    stage.apply_config("c1", json!({"config": {"name": "new"}}));
+    stage.wait_until("the write", || stage.world().config("c1").unwrap()["name"] == "new");
+    stage.wait_until("the condition", || condition(&org(&stage), "AuditDelivered")["reason"] == "AuditBacklog");
+    assert!(stage.get("c1")["status"]["intent"].is_object(), "the intent stays until its record is safe");
+    stage.apply_config("c2", json!({"config": {"name": "new"}}));
+    stage.wait_until("the next write waits", || condition(&stage.get("c2"), "Ready")["status"] == "False");
+    assert_eq!(attempts(&stage), 1);
+    stage.kubectl(&["delete", "validatingadmissionpolicybinding", &policy]);
+    stage.wait_until("both are written", || stage.world().config("c2").unwrap()["name"] == "new");
+    stage.wait_until("both records", || arrived(&stage).len() == 2 && pending(&stage) == 0);
+    stage.wait_until("no intent is left", || stage.get("c1")["status"].get("intent").is_none());
+    assert_eq!(stage.get("c1")["status"]["history"].as_array().map(Vec::len), Some(1), "one write is one entry");
+}
+
+/// From now on the API server refuses new records of the namespace; the name of what has to be deleted for the end of it.
+fn refuse_records(stage: &Stage) -> String {
+    let name = format!("no-records-{}", stage.namespace);
+    let api = "admissionregistration.k8s.io/v1";
+    stage.apply_ok(&json!({
+        "apiVersion": api, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name},
+        "spec": {
+            "matchConstraints": {"resourceRules": [
+                {"apiGroups": ["assist-operator.dev"], "apiVersions": ["v1alpha1"], "operations": ["CREATE"], "resources": ["auditrecords"]},
+            ]},
+            "validations": [{"expression": "false", "message": "no room for records"}],
+        },
+    }));
+    stage.apply_ok(&json!({
+        "apiVersion": api, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": name},
+        "spec": {
+            "policyName": name, "validationActions": ["Deny"],
+            "matchResources": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": stage.namespace}}},
+        },
+    }));
+    let probe = json!({
+        "apiVersion": "assist-operator.dev/v1alpha1", "kind": "AuditRecord", "metadata": {"name": "probe"},
+        "spec": {"org": "org", "record": "{}"},
+    });
+    let refused = || {
+        let args = ["-n", stage.namespace.as_str(), "create", "--dry-run=server", "-f", "-"];
+        !stage.plane.kubectl_with_input(&args, &probe.to_string()).success()
+    };
+    stage.wait_until("the policy is in force", refused);
+    name
+}

@@ -101,7 +101,7 @@ fn an_ab_test_is_percent_in_the_header_and_a_fraction_in_the_body_and_ends_with_
 }
 
 #[test]
-fn a_newer_foreign_version_is_repaired_three_times_a_day_and_supersedes_a_declared_number() {
+fn a_newer_foreign_version_is_repaired_and_supersedes_a_declared_number() {
     let stage = Stage::new("superseded");
     for id in ["p1", "p2"] {
         stage.world().put_prompt(id, &[]);
