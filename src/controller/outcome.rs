@@ -222,7 +222,7 @@ fn drift(plan: &Plan, end: &End, facts: &Facts<'_>) -> Vec<DriftItem> {
     let unwritten = plan.changes().filter(|_| !matches!(end, End::Done));
     let item = |change: &crate::engine::Change| {
         let (actual, desired) = change.sides();
-        let path = display::escape(&change.path);
+        let path = display::path(&change.path);
         let known = facts.previous.drift.iter().find(|d| d.path == path && d.desired == desired && d.actual == actual);
         let first_seen = known.map_or(Time(facts.now), |d| d.first_seen.clone());
         DriftItem { path, desired, actual, first_seen }

@@ -7,6 +7,23 @@ use super::json;
 /// Longest value that is shown as it is, in characters; a longer one is shown as length and digest.
 pub const LONGEST_SHOWN: usize = 120;
 
+/// Longest path that is shown or kept as it is, in characters: its names may come from the remote.
+pub const LONGEST_PATH: usize = 256;
+
+/// A path as it is kept in status: cut, with its length and digest, where it is long.
+pub fn short_path(path: &str) -> String {
+    if path.chars().nth(LONGEST_PATH).is_none() {
+        return path.to_owned();
+    }
+    let start: String = path.chars().take(LONGEST_PATH / 4).collect();
+    format!("{start}… {}", digest(&Value::String(path.to_owned())))
+}
+
+/// A path for people: bounded, then escaped.
+pub fn path(path: &str) -> String {
+    escape(&short_path(path))
+}
+
 /// `text` with control and bidirectional characters escaped, so that it cannot steer a terminal or hide in a log.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -44,6 +61,13 @@ mod tests {
     fn control_and_bidi_characters_do_not_pass() {
         assert_eq!(escape("a\u{1b}[31m\u{202e}b\n"), "a\\u{1b}[31m\\u{202e}b\\u{a}");
         assert_eq!(escape("Größe 漢字 👋"), "Größe 漢字 👋");
+    }
+
+    #[test]
+    fn a_long_path_is_cut_and_still_told_apart() {
+        let long = |end: char| path(&format!("/{}{end}", "\u{202e}".repeat(300_000)));
+        assert!(long('a').chars().count() < 1000 && long('a') != long('b'), "{}", long('a'));
+        assert_eq!(path(&format!("/{}", "a".repeat(255))), format!("/{}", "a".repeat(255)));
     }
 
     #[test]

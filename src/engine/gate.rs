@@ -22,7 +22,7 @@ pub const REPAIRS_A_DAY: usize = 3;
 pub const BACKLOG: &str = "the audit records of this org cannot be delivered and their store is full; nothing more is written until the webhook accepts records again (see AuditDelivered on the GenesysOrg)";
 
 /// Message of a write that waits until the record of the one before it is safe.
-pub const UNSAFE: &str = "the audit record of the last write could not be stored; nothing more is written until it is. Check the disk of the operator; it is tried again";
+pub const UNSAFE: &str = "the audit record of the last write could not be stored; nothing more is written until it is. Check that the operator may create AuditRecord objects; it is tried again";
 
 /// What decides.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ pub fn decide(plan: &Plan, input: &GateInput<'_>) -> Gate {
         return hold(Reason::Progressing, &message, Some(until));
     }
     if let Some((path, until)) = contested(plan, input).filter(|_| !input.requested) {
-        let path = super::display::escape(&path);
+        let path = super::display::path(&path);
         let ignore = if input.repairs_a_day.is_none() { " list it in spec.ignore," } else { "" };
         let message = format!(
             "{path} is changed by somebody else again and again; it is repaired next at {}. Agree with the other writer,{ignore} or set spec.policy to ReportDrift",

@@ -136,7 +136,7 @@ impl Change {
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = display::escape(&self.path);
+        let path = display::path(&self.path);
         match self.sides() {
             (Some(from), Some(to)) => write!(f, "~ {path}: {from} -> {to}"),
             (None, Some(to)) => write!(f, "+ {path}: {to}"),
@@ -150,7 +150,7 @@ impl fmt::Debug for Change {
     /// As people see it: prose is nothing for logs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (from, to) = self.sides();
-        f.debug_struct("Change").field("path", &self.path).field("from", &from).field("to", &to).finish()
+        f.debug_struct("Change").field("path", &display::short_path(&self.path)).field("from", &from).field("to", &to).finish()
     }
 }
 

@@ -264,7 +264,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         self.out.applied = Some(plan.applied.clone());
         let left = match self.plan() {
             Ok(left) if left.is_empty() => return End::Done,
-            Ok(left) => left.changes().take(MAX_PATHS).map(|c| display::escape(&c.path)).collect(),
+            Ok(left) => left.changes().take(MAX_PATHS).map(|c| display::path(&c.path)).collect(),
             Err(blocked) => vec![blocked.message],
         };
         End::NotKept(not_kept::<K>(&left))
@@ -278,7 +278,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             time: Time(self.ledger.now()),
             generation: self.request.subject.generation,
             why: plan.why().map(|why| why.as_str().to_owned()).unwrap_or_default(),
-            paths: plan.changes().take(MAX_PATHS).map(|c| c.path.clone()).collect(),
+            paths: plan.changes().take(MAX_PATHS).map(|c| display::short_path(&c.path)).collect(),
             steps: attempts.iter().map(|a| a.step.clone()).collect(),
             creates: plan.applied.iter().filter(new).map(|a| a.path.clone()).collect(),
         };
@@ -346,7 +346,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
     fn kept_nothing(&self, plan: &Plan) -> Option<String> {
         let last = self.request.status.history.first()?;
         let own = last.generation == self.request.subject.generation && self.out.remote.version.as_deref() == Some(&last.version);
-        let left: Vec<String> = plan.changes().take(MAX_PATHS).map(|c| display::escape(&c.path)).collect();
+        let left: Vec<String> = plan.changes().take(MAX_PATHS).map(|c| display::path(&c.path)).collect();
         (own && plan.why() == Some(Why::DriftRepair)).then(|| not_kept::<K>(&left))
     }
 

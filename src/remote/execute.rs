@@ -10,7 +10,7 @@ use super::{Remote, Sent};
 use crate::api::conditions::Reason;
 use crate::api::status::HistoryEntry;
 use crate::engine::kind::{Seen, Standing};
-use crate::engine::{Action, Guard, Plan, Step};
+use crate::engine::{Action, Guard, Plan, Step, display};
 use crate::genesys::{Error, ErrorKind};
 
 impl<K: Remote, L: Ledger> Run<'_, K, L> {
@@ -237,6 +237,6 @@ fn history(step: &Step, plan: &Plan, generation: i64, time: jiff::Timestamp) -> 
         digest: plan.digest(),
         time: Time(time),
         why: step.why.as_str().to_owned(),
-        paths: step.changes.iter().take(MAX_PATHS).map(|c| c.path.clone()).collect(),
+        paths: step.changes.iter().take(MAX_PATHS).map(|c| display::short_path(&c.path)).collect(),
     }
 }

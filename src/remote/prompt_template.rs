@@ -1,7 +1,10 @@
 //! Calls of `PromptTemplate`: P1 and P2.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{Remote, Sent};
 use crate::api::PromptTemplate;
@@ -11,6 +14,8 @@ use crate::genesys::{Document, Error, ErrorKind, Gate, Session};
 
 /// No template has more pages than that; a server that says so is not followed for ever.
 const MAX_PAGES: u32 = 1000;
+/// A look over several pages that took no longer shows what is live now.
+const SCANNED_AT_ONCE: Duration = Duration::from_secs(2);
 
 impl Remote for PromptTemplate {
     async fn read(session: &mut Session, target: &Target, sought: Option<&str>) -> Result<Option<Sent>, Error> {
@@ -23,9 +28,10 @@ impl Remote for PromptTemplate {
         let Some(sought) = sought.filter(|sought| first.page_count > 1 && !shows(&first, sought)) else {
             return Ok(Some(page_as_sent(first)));
         };
-        let found = later_page(session, &target.id, sought, first.page_count).await?;
-        // The later pages took their time: what is live is read last.
-        let first = prompts::versions(session, &target.id, 1).await?;
+        let began = Instant::now();
+        let found = later_page(session, &target.id, sought, &first).await?;
+        // Where the later pages took their time, what is live is read once more.
+        let first = if began.elapsed() > SCANNED_AT_ONCE { prompts::versions(session, &target.id, 1).await? } else { first };
         let Some(found) = found.filter(|_| !shows(&first, sought)) else {
             return Ok(Some(page_as_sent(first)));
         };
@@ -46,13 +52,16 @@ impl Remote for PromptTemplate {
 }
 
 /// Looks for a version on the pages after the first.
-async fn later_page(session: &mut Session, id: &str, sought: &str, pages: u32) -> Result<Option<Value>, Error> {
-    for number in 2..=pages.min(MAX_PAGES) {
+async fn later_page(session: &mut Session, id: &str, sought: &str, first: &VersionPage) -> Result<Option<Value>, Error> {
+    let mut last = versions_of(first).last().and_then(number_of).map(str::to_owned);
+    for number in 2..=first.page_count.min(MAX_PAGES) {
         let versions = versions_of(&prompts::versions(session, id, number).await?);
-        if versions.is_empty() {
+        let oldest = versions.last().and_then(number_of).map(str::to_owned);
+        if oldest.is_none() || oldest == last {
             // The pages have ended, whatever their count says.
             break;
         }
+        last = oldest;
         if let Some(found) = versions.into_iter().find(|entity| number_of(entity) == Some(sought)) {
             return Ok(Some(found));
         }

@@ -157,6 +157,11 @@ impl<K: Remote + DeserializeOwned> Held<K> {
         self.book.records().iter().map(|record| record.status.as_str()).collect()
     }
 
+    /// The number of a version that was never confirmed.
+    pub fn unconfirmed(&self) -> Option<&str> {
+        self.status.unconfirmed.as_ref().map(|unconfirmed| unconfirmed.version.as_str())
+    }
+
     /// The paths that the status remembers as created by this object.
     pub fn created(&self) -> Vec<&str> {
         self.status.applied.iter().filter(|a| a.created).map(|a| a.path.as_str()).collect()

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
 
 mod held;
+mod prompt_stage;
 mod stage;
 mod wire;
 
@@ -21,6 +22,12 @@ mod intents;
 mod lost_answers;
 mod memory;
 mod not_kept;
+mod prompt_conflicts;
+mod prompt_guards;
+mod prompt_intents;
+mod prompt_lost_answers;
+mod prompt_promotions;
+mod prompt_texts;
 mod prompt_wire;
 mod propagation;
 mod redirects;
