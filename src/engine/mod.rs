@@ -1,8 +1,9 @@
-//! The decisions, without IO: rules, the generic field diff, plans and what may run of them.
+//! The decisions, without IO: rules, the generic field diff, plans and what may run of them, scores.
 //!
 //! No async, no clock, no client: time comes in as a value, and everything that goes out is a value.
 
 pub mod agent_assist_config;
+pub mod decimal;
 pub mod declared;
 pub mod diff;
 pub mod display;
@@ -17,6 +18,7 @@ pub mod pointer;
 pub mod prompt_template;
 pub mod prompt_text;
 pub mod propagation;
+pub mod scoring;
 pub mod words;
 
 pub use finding::Finding;
