@@ -2,6 +2,7 @@
 //! clients only, and its requests are not in the journal; the changes that they make are.
 
 mod prompts;
+mod skills;
 
 use std::collections::BTreeMap;
 
@@ -49,6 +50,9 @@ pub(super) fn handle(world: &World, wire: &Wire, call: &Call) -> Reply {
         (method, ["configs", id]) => config(world, call, method, id),
         (method, ["configs", id, part]) => config_part(world, call, method, id, part),
         (method, ["prompts", rest @ ..]) => prompts::handle(world, call, method, rest),
+        (method, ["users", rest @ ..]) => skills::handle(world, call, method, rest),
+        (method, ["analytics", "raw"]) => skills::raw_details(world, call, method),
+        (method, ["alerts"]) => skills::alerts(world, method),
         (method, ["audit", part]) => audit(world, call, method, part),
         ("POST", ["conversations"]) => conversation(world, call),
         (method, ["faults"]) => faults(world, call, method),
@@ -98,11 +102,15 @@ fn state(world: &World) -> Reply {
         .collect();
     let live = |id: &str| world.live_prompt(id).map_or(Value::Null, |mut live| live["version"].take());
     let prompts: BTreeMap<String, Value> = world.prompt_ids().into_iter().map(|id| (id.clone(), live(&id))).collect();
+    let version = |id: &str| world.user(id).map_or(Value::Null, |mut user| user["version"].take());
+    let users: BTreeMap<String, Value> = world.user_ids().into_iter().map(|id| (id.clone(), version(&id))).collect();
     let (entries, dropped) = world.journal_size();
     Reply::json(json!({
         "clients": world.client_scopes(),
         "configs": configs,
         "prompts": prompts,
+        "users": users,
+        "alerts": world.alerts().len(),
         "auditRecords": world.audit_records().len(),
         "faults": world.faults().list().len(),
         "settings": world.settings(),

@@ -142,7 +142,7 @@ fn guard(config: &Config, call: &Call, version: i64, settings: &Settings) -> Res
 }
 
 /// The guard lost: someone else wrote.
-fn lost(settings: &Settings, message: &str) -> Reply {
+pub(super) fn lost(settings: &Settings, message: &str) -> Reply {
     let status = match settings.conflict_style {
         ConflictStyle::Conflict => 409,
         ConflictStyle::PreconditionFailed => 412,

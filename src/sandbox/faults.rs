@@ -123,12 +123,12 @@ pub enum FaultKind {
     SilentDrop,
     /// Applied; the answer holds another object.
     WrongDocument,
-    /// C1 answers the version before the live one, P1 all versions but the live one: a replica that lags behind.
+    /// C1 and S1 answer the version before the live one, P1 all versions but the live one: a replica that lags behind.
     StaleRead,
     /// Just before a write is handled, a foreign writer edits the object: a write with a guard loses it. A prompt template gets a version,
-    /// the next patch number where the patch names none.
+    /// the next patch number where the patch names none; a user another skill.
     ForeignEditBefore {
-        /// A JSON merge patch; none: the member `foreignNote` changes (of a prompt: of its metadata).
+        /// A JSON merge patch; none: the member `foreignNote` changes (of a prompt: of its metadata), of a user the skill `foreign-skill`.
         #[serde(default)]
         patch: Option<Value>,
     },
@@ -188,9 +188,10 @@ impl FaultKind {
     fn fits(&self, call: &Call) -> bool {
         let Some(route) = call.route else { return false };
         match self {
-            Self::SilentDrop | Self::ForeignEditBefore { .. } | Self::CommitLate { .. } => route.write,
-            Self::WrongDocument => matches!(route.call, "C1" | "C2" | "C3" | "P2"),
-            Self::StaleRead => matches!(route.call, "C1" | "P1"),
+            Self::SilentDrop | Self::CommitLate { .. } => route.write,
+            Self::ForeignEditBefore { .. } => matches!(route.call, "C3" | "P2" | "S2"),
+            Self::WrongDocument => matches!(route.call, "C1" | "C2" | "C3" | "P2" | "S1" | "S2"),
+            Self::StaleRead => matches!(route.call, "C1" | "P1" | "S1"),
             Self::TokenThrottle => route.call == "T1",
             Self::Unauthorized => route.scopes.is_some(),
             Self::Status { .. }

@@ -11,6 +11,7 @@ use super::configs::shown_by;
 use super::error_body::{error, oauth};
 use super::faults::FaultKind;
 use super::hostile;
+use super::profiles;
 use super::reply::{Body, Call, Delivery, Reply};
 use super::world::{MAX_SKEW, World, wall_clock};
 
@@ -131,10 +132,25 @@ fn foreign_edit(world: &World, call: &Call, patch: Option<&Value>) {
         world.promote_patched(id, &patch.cloned().unwrap_or_else(note));
         return;
     }
+    if call.name() == "S2" {
+        world.edit_user(id, |document| match patch {
+            Some(patch) => merge_patch(document, patch),
+            None => foreign_skill(document),
+        });
+        return;
+    }
     world.edit_config(id, |document| match patch {
         Some(patch) => merge_patch(document, patch),
         None => document["foreignNote"] = format!("edited at version {}", document["version"]).into(),
     });
+}
+
+/// Another skill than anyone declares: each edit moves it.
+fn foreign_skill(document: &mut Value) {
+    let proficiency = document["version"].as_i64().unwrap_or_default().rem_euclid(100) as f64 / 100.0;
+    let Some(skills) = document["skills"].as_array_mut() else { return };
+    skills.retain(|skill| skill["skillId"] != "foreign-skill");
+    skills.push(json!({"skillId": "foreign-skill", "proficiency": proficiency}));
 }
 
 /// Another object in place of the one that was asked for.
@@ -145,6 +161,12 @@ fn wrong_document(mut reply: Reply) -> Reply {
         let template = format!("other-{template}");
         *document = json!({"templateId": template, "version": document["version"], "content": "Another prompt", "variables": {}});
         reply = reply.untold();
+    } else if let Body::Json(document) = &mut reply.body
+        && document["skills"].is_array()
+    {
+        let id = format!("other-{}", document["id"].as_str().unwrap_or_default());
+        *document = json!({"id": id, "version": document["version"], "name": "Another agent", "skills": []});
+        reply.effect.shown = profiles::shown_by(document);
     } else if let Body::Json(document) = &mut reply.body {
         let header = reply.headers.iter().find(|(name, _)| *name == "ETag").map(|(_, tag)| tag.as_str());
         let id = format!("other-{}", document["id"].as_str().unwrap_or_default());

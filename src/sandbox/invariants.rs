@@ -1,18 +1,18 @@
 //! The checker: pure rules over a journal (`reliability.md` 3.4, I1, I3, I8 and I10). It believes the server's own record, never a client.
 
+mod alerts;
+mod pace;
+mod profiles;
 mod prompts;
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error_body::CONFLICT;
 use super::journal::{Actor, Entry, digest};
-use super::limits::WINDOW_US;
-
-/// No pause is obeyed for longer than this, in microseconds (contract 6: 15 minutes).
-const LONGEST_PAUSE_US: u64 = 900_000_000;
 
 /// What a journal is measured against.
 #[derive(Debug, Clone)]
@@ -22,13 +22,16 @@ pub struct Expectations {
     /// By config id, every document that was declared at some time: a member that none of them declares must survive each write of a client.
     /// Configs that are not named are not checked (a rollback replaces everything).
     pub declared: BTreeMap<String, Vec<Value>>,
+    /// By user id, every skill that was declared at some time: all else of the profile must survive each write of a client. Users that are not
+    /// named are not checked.
+    pub declared_skills: BTreeMap<String, BTreeSet<String>>,
     /// What the way between client and server may shift, in microseconds; 5 ms when unset.
     pub tolerance_us: u64,
 }
 
 impl Default for Expectations {
     fn default() -> Self {
-        Self { calls_per_minute: None, declared: BTreeMap::new(), tolerance_us: 5_000 }
+        Self { calls_per_minute: None, declared: BTreeMap::new(), declared_skills: BTreeMap::new(), tolerance_us: 5_000 }
     }
 }
 
@@ -36,9 +39,10 @@ impl Default for Expectations {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Rule {
-    /// C3 without `If-Match`, or with a version that is not the guard's plus one, also where it was refused.
+    /// C3 without `If-Match`, or with a version that is not the guard's plus one; S2 without a version, or with one that does not follow any
+    /// that the client was told: also where it was refused.
     UnguardedWrite,
-    /// Two accepted writes with the same tag of the same object.
+    /// Two accepted writes with the same guard of the same object: the tag of a config, the version of a profile.
     GuardReused,
     /// An accepted write whose guard and content the client had not been sent before, or a state that changed unseen between two writes.
     LostUpdate,
@@ -60,6 +64,8 @@ pub enum Rule {
     /// A P2 after one whose end does not tell what became of it (409, 408, 5xx, no answer, a 2xx that does not show the version), without a
     /// P1 page 1 in between.
     BlindRepost,
+    /// The same S4 once more after it was taken, without a change of the skill in between.
+    DuplicateAlert,
 }
 
 /// A broken rule, with its evidence.
@@ -94,16 +100,50 @@ pub fn check_with(entries: &[Entry], expected: &Expectations) -> Vec<Violation> 
     violations.extend(unseen_guards(&requests));
     violations.extend(undeclared_changes(&requests, expected));
     violations.extend(resent(&requests));
-    violations.extend(over_budget(&requests, expected));
-    violations.extend(ignored_pauses(&requests, expected));
-    violations.extend(parallel_tokens(&requests));
+    violations.extend(pace::check(&requests, expected));
     violations.extend(prompts::check(entries, expected));
+    violations.extend(profiles::check(&requests, expected));
+    violations.extend(alerts::check(&requests));
     violations.sort_by(|a, b| (a.rule, a.entries.last()).cmp(&(b.rule, b.entries.last())));
     violations
 }
 
+/// Whether an entry is a write that has a guard.
 fn is_write(entry: &Entry) -> bool {
-    entry.call == "C3"
+    matches!(entry.call.as_str(), "C3" | "S2")
+}
+
+/// Whether an entry reads the guard of such a write.
+fn is_read(entry: &Entry) -> bool {
+    matches!(entry.call.as_str(), "C1" | "S1")
+}
+
+/// What an object is: a config, a prompt template and a user may have the same id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Family {
+    Config,
+    Prompt,
+    Profile,
+}
+
+/// The object that an entry is about.
+type Object<'a> = (Family, &'a str);
+
+fn object(entry: &Entry) -> Option<Object<'_>> {
+    let family = match entry {
+        entry if prompts::is_about(entry) => Family::Prompt,
+        entry if profiles::is_about(entry) => Family::Profile,
+        _ => Family::Config,
+    };
+    entry.target.as_deref().map(|target| (family, target))
+}
+
+/// The guard of a write: the tag as sent, of a profile the version below the one that it asks for.
+fn guard(write: &Entry) -> Option<Cow<'_, str>> {
+    if write.call == "S2" {
+        return write.version.and_then(|version| version.checked_sub(1)).map(|version| version.to_string().into());
+    }
+    write.if_match.as_deref().map(Cow::from)
 }
 
 /// The whole number that a tag begins with: `"7-9f2c"` was made for version 7.
@@ -112,14 +152,14 @@ fn version_of_tag(tag: &str) -> Option<i64> {
 }
 
 /// What a client was told: by client, object and guard, the answers in which it was.
-type Told<'a> = HashMap<(&'a str, &'a str, &'a str), Vec<&'a Entry>>;
+type Told<'a> = HashMap<(&'a str, Object<'a>, Cow<'a, str>), Vec<&'a Entry>>;
 
 fn told<'a>(requests: &[&'a Entry]) -> Told<'a> {
     let mut told: Told<'a> = HashMap::new();
-    for entry in requests.iter().filter(|entry| matches!(entry.call.as_str(), "C1" | "C3") && entry.status == 200) {
+    for entry in requests.iter().filter(|entry| (is_read(entry) || is_write(entry)) && entry.status == 200) {
         let guard = entry.shown.as_ref().and_then(|shown| shown.guard.as_deref());
-        if let (Some(client), Some(target), Some(guard)) = (entry.client.as_deref(), entry.target.as_deref(), guard) {
-            told.entry((client, target, guard)).or_default().push(entry);
+        if let (Some(client), Some(object), Some(guard)) = (entry.client.as_deref(), object(entry), guard) {
+            told.entry((client, object, guard.into())).or_default().push(entry);
         }
     }
     told
@@ -127,16 +167,16 @@ fn told<'a>(requests: &[&'a Entry]) -> Told<'a> {
 
 /// The answers that told the client the guard of this write, and were out before the write arrived.
 fn told_before<'a>(told: &Told<'a>, write: &'a Entry) -> Vec<&'a Entry> {
-    let key = (write.client.as_deref(), write.target.as_deref(), write.if_match.as_deref());
-    let (Some(client), Some(target), Some(guard)) = key else { return Vec::new() };
-    let answers = told.get(&(client, target, guard)).into_iter().flatten().copied();
+    let key = (write.client.as_deref(), object(write), guard(write));
+    let (Some(client), Some(object), Some(guard)) = key else { return Vec::new() };
+    let answers = told.get(&(client, object, guard)).into_iter().flatten().copied();
     answers.filter(|answer| answer.end_us() <= write.at_us).collect()
 }
 
 fn unguarded_writes(requests: &[&Entry]) -> Vec<Violation> {
     let told = told(requests);
     let mut violations = Vec::new();
-    for write in requests.iter().copied().filter(|entry| is_write(entry)) {
+    for write in requests.iter().copied().filter(|entry| entry.call == "C3") {
         let guard = write.if_match.as_deref().map(str::trim).filter(|tag| !tag.is_empty() && *tag != "*");
         let Some(guard) = guard else {
             violations.push(Violation::new(Rule::UnguardedWrite, &[write.seq], "a write without a tag in If-Match"));
@@ -162,25 +202,25 @@ fn lineage(entries: &[Entry]) -> Vec<Violation> {
     let mut changes: Vec<&Entry> = entries.iter().filter(|entry| entry.change.is_some()).collect();
     changes.sort_by_key(|entry| entry.change);
     let mut violations = Vec::new();
-    let mut consumed: HashMap<(&str, &str), u64> = HashMap::new();
-    // A config and a prompt template may have the same id.
-    let mut last: HashMap<(bool, &str), &Entry> = HashMap::new();
+    let mut consumed: HashMap<(Object<'_>, Cow<'_, str>), u64> = HashMap::new();
+    let mut last: HashMap<Object<'_>, &Entry> = HashMap::new();
     for entry in changes {
-        let Some(target) = entry.target.as_deref() else { continue };
+        let Some(object) = object(entry) else { continue };
+        let (_, target) = object;
         if entry.actor == Actor::Admin {
             // The object begins anew.
-            consumed.retain(|(other, _), _| *other != target);
-            last.insert((prompts::is_about(entry), target), entry);
+            consumed.retain(|(other, _), _| *other != object);
+            last.insert(object, entry);
             continue;
         }
         if entry.actor == Actor::Client
-            && let Some(guard) = entry.if_match.as_deref()
-            && let Some(first) = consumed.insert((target, guard), entry.seq)
+            && let Some(guard) = guard(entry)
+            && let Some(first) = consumed.insert((object, guard.clone()), entry.seq)
         {
             let message = format!("guard {guard} of {target} was accepted twice");
             violations.push(Violation::new(Rule::GuardReused, &[first, entry.seq], message));
         }
-        if let Some(previous) = last.insert((prompts::is_about(entry), target), entry)
+        if let Some(previous) = last.insert(object, entry)
             && let (Some(after), Some(before)) = (&previous.after, &entry.before)
             && after != before
         {
@@ -202,7 +242,7 @@ fn unseen_guards(requests: &[&Entry]) -> Vec<Violation> {
                 && content.as_ref().is_none_or(|content| *content == shown.content_sha256)
         });
         if !seen {
-            let message = format!("the state under guard {:?} was never sent to {:?} before", write.if_match, write.client);
+            let message = format!("the state under guard {:?} was never sent to {:?} before", guard(write), write.client);
             violations.push(Violation::new(Rule::LostUpdate, &[write.seq], message));
         }
     }
@@ -211,7 +251,7 @@ fn unseen_guards(requests: &[&Entry]) -> Vec<Violation> {
 
 fn undeclared_changes(requests: &[&Entry], expected: &Expectations) -> Vec<Violation> {
     let mut violations = Vec::new();
-    for write in requests.iter().copied().filter(|entry| is_write(entry) && entry.applied) {
+    for write in requests.iter().copied().filter(|entry| entry.call == "C3" && entry.applied) {
         let declared = write.target.as_deref().and_then(|target| expected.declared.get(target));
         let (Some(declared), Some(before), Some(after)) = (declared, &write.before, &write.after) else { continue };
         let mut paths = Vec::new();
@@ -247,20 +287,20 @@ fn undeclared(before: &Value, after: &Value, declared: &[&Value], path: &str, ou
 
 fn resent(requests: &[&Entry]) -> Vec<Violation> {
     let mut violations = Vec::new();
-    let mut by_object: HashMap<(Option<&str>, Option<&str>), Vec<&Entry>> = HashMap::new();
-    for entry in requests.iter().copied().filter(|entry| is_write(entry) || entry.call == "C1") {
-        by_object.entry((entry.client.as_deref(), entry.target.as_deref())).or_default().push(entry);
+    let mut by_object: HashMap<(Option<&str>, Option<Object<'_>>), Vec<&Entry>> = HashMap::new();
+    for entry in requests.iter().copied().filter(|entry| is_write(entry) || is_read(entry)) {
+        by_object.entry((entry.client.as_deref(), object(entry))).or_default().push(entry);
     }
     for mut entries in by_object.into_values() {
         entries.sort_by_key(|entry| entry.at_us);
         // By guard and body: the last refusal that the client got to see.
-        let mut refusals: HashMap<(Option<&str>, Option<&str>), &Entry> = HashMap::new();
+        let mut refusals: HashMap<(Option<Cow<'_, str>>, Option<&str>), &Entry> = HashMap::new();
         for (index, entry) in entries.iter().copied().enumerate().filter(|(_, entry)| is_write(entry)) {
-            let key = (entry.if_match.as_deref(), entry.body_sha256.as_deref());
+            let key = (guard(entry), entry.body_sha256.as_deref());
             if let Some(refusal) = refusals.get(&key).filter(|refusal| refusal.end_us() <= entry.at_us) {
                 let between = entries.get(..index).unwrap_or_default();
                 let mut reads = between.iter().rev().take_while(|read| read.at_us >= refusal.end_us());
-                if !reads.any(|read| read.call == "C1" && read.status == 200 && read.end_us() <= entry.at_us) {
+                if !reads.any(|read| is_read(read) && read.status == 200 && read.end_us() <= entry.at_us) {
                     let message = "a refused body was sent again without a read that began after the refusal";
                     violations.push(Violation::new(Rule::ResentAfterRefusal, &[refusal.seq, entry.seq], message));
                 }
@@ -268,84 +308,6 @@ fn resent(requests: &[&Entry]) -> Vec<Violation> {
             let lost = matches!(entry.status, 409 | 412) || (entry.status == 400 && entry.code.as_deref() == Some(CONFLICT));
             if lost && entry.delivered {
                 refusals.insert(key, entry);
-            }
-        }
-    }
-    violations
-}
-
-/// The calls of each client to the platform, by arrival. A1 goes elsewhere.
-fn by_client<'a>(requests: &[&'a Entry]) -> BTreeMap<&'a str, Vec<&'a Entry>> {
-    let mut clients: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
-    for entry in requests.iter().copied().filter(|entry| entry.call != "A1") {
-        if let Some(client) = entry.client.as_deref() {
-            clients.entry(client).or_default().push(entry);
-        }
-    }
-    clients.values_mut().for_each(|entries| entries.sort_by_key(|entry| entry.at_us));
-    clients
-}
-
-/// One violation for each client and run of calls above the limit.
-fn over_budget(requests: &[&Entry], expected: &Expectations) -> Vec<Violation> {
-    let Some(limit) = expected.calls_per_minute else { return Vec::new() };
-    let window = WINDOW_US.saturating_sub(expected.tolerance_us);
-    let mut violations = Vec::new();
-    for (client, entries) in by_client(requests) {
-        let calls: Vec<&Entry> = entries.into_iter().filter(|entry| entry.call != "T1").collect();
-        let mut oldest = 0;
-        let mut over = false;
-        for (index, call) in calls.iter().enumerate() {
-            while calls.get(oldest).is_some_and(|first| first.at_us + window <= call.at_us) {
-                oldest += 1;
-            }
-            let count = index + 1 - oldest;
-            if count > limit && !over {
-                let first = calls.get(oldest).map_or(call.seq, |first| first.seq);
-                let message = format!("{client} made {count} calls in 60 s, {limit} are allowed");
-                violations.push(Violation::new(Rule::BudgetExceeded, &[first, call.seq], message));
-            }
-            over = count > limit;
-        }
-    }
-    violations
-}
-
-/// A 429 pauses the whole client, T1 included; a 503 only the same call to the same path.
-fn ignored_pauses(requests: &[&Entry], expected: &Expectations) -> Vec<Violation> {
-    let tolerance = expected.tolerance_us;
-    let mut violations = Vec::new();
-    for (client, entries) in by_client(requests) {
-        for pause in entries.iter().copied().filter(|entry| matches!(entry.status, 429 | 503) && entry.delivered) {
-            let Some(wait_ms) = pause.retry_after_ms else { continue };
-            let until = pause.end_us() + wait_ms.saturating_mul(1000).min(LONGEST_PAUSE_US);
-            // What arrives within the tolerance was under way when the answer left.
-            let first = entries.partition_point(|entry| entry.at_us <= pause.end_us() + tolerance);
-            let later = entries.get(first..).unwrap_or_default().iter().take_while(|entry| entry.at_us + tolerance < until);
-            let same = |entry: &Entry| pause.status == 429 || (entry.method == pause.method && entry.path == pause.path);
-            if let Some(early) = later.copied().find(|entry| same(entry)) {
-                let left = (until - early.at_us) / 1000;
-                let message = format!("{client} called {} with {left} ms of Retry-After left", early.call);
-                violations.push(Violation::new(Rule::RetryAfterIgnored, &[pause.seq, early.seq], message));
-            }
-        }
-    }
-    violations
-}
-
-fn parallel_tokens(requests: &[&Entry]) -> Vec<Violation> {
-    let mut violations = Vec::new();
-    for (client, entries) in by_client(requests) {
-        let mut open: Option<&Entry> = None;
-        // A client that hung up has no request under way any more.
-        let end = |entry: &Entry| entry.hung_up_us.unwrap_or(u64::MAX).min(entry.end_us());
-        for entry in entries.into_iter().filter(|entry| entry.call == "T1") {
-            if let Some(earlier) = open.filter(|earlier| entry.at_us < end(earlier)) {
-                let message = format!("{client} asked for a token while another request for one was under way");
-                violations.push(Violation::new(Rule::ParallelTokenRequests, &[earlier.seq, entry.seq], message));
-            }
-            if open.is_none_or(|earlier| end(entry) > end(earlier)) {
-                open = Some(entry);
             }
         }
     }

@@ -65,7 +65,8 @@ pub enum Actor {
 pub struct Shown {
     /// The version in the answer.
     pub version: Option<i64>,
-    /// The tag as a client sends it back in `If-Match`; none where the answer held no usable tag.
+    /// The tag as a client sends it back in `If-Match`; none where the answer held no usable tag. Of a routing profile, which has no tag, its
+    /// version as text.
     pub guard: Option<String>,
     /// [`digest`] of the content without `id`, `version`, `etag` and `selfUri`.
     pub content_sha256: String,

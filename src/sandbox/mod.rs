@@ -2,11 +2,12 @@
 //! a journal of every request. The tests, the demo and the bench run against it, and `assist-operator sandbox` serves it.
 //!
 //! One call family is one file with a route table: `auth.rs` T1, `configs.rs` C1 to C3, `conversations.rs` C4, `prompts.rs` P1 and
-//! P2, `audit_sink.rs` A1. A new kind adds its file, a line in
+//! P2, `profiles.rs` S1 and S2, `user_details.rs` S3, `alerts.rs` S4, `audit_sink.rs` A1. A new kind adds its file, a line in
 //! `routes.rs` and its part of the state in `world.rs`. What a request meets on its way is in `server.rs`; the steering
 //! surface over HTTP is `admin.rs`, the checker of the journal `invariants.rs`.
 
 mod admin;
+mod alerts;
 mod audit_sink;
 mod auth;
 mod config_store;
@@ -20,6 +21,8 @@ mod invariants;
 mod journal;
 mod limits;
 mod normaliser;
+mod profile_store;
+mod profiles;
 mod prompt_rules;
 mod prompt_store;
 mod prompts;
@@ -29,6 +32,7 @@ mod seed;
 mod server;
 mod settings;
 mod tls;
+mod user_details;
 mod wire;
 mod world;
 
@@ -45,6 +49,7 @@ use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use rustls::ServerConfig;
 use tokio::task::JoinHandle;
 
+pub use alerts::AlertRecord;
 pub use audit_sink::AuditRecord;
 pub use faults::{Fault, FaultKind, Faults, Times};
 pub use invariants::{Expectations, Rule, Violation, check, check_with};

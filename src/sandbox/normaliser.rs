@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// One rewriting rule. `path` is a JSON pointer into the config, or into the prompt version as P1
-/// shows it; a segment `*` stands for every item of an array and every member of an
+/// One rewriting rule. `path` is a JSON pointer into the config, into the prompt version as P1
+/// shows it, or into the routing profile; a segment `*` stands for every item of an array and every member of an
 /// object. Where the path leads nowhere, the rule does nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "rule", deny_unknown_fields)]

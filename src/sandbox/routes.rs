@@ -4,7 +4,7 @@ use percent_encoding::percent_decode_str;
 
 use super::reply::{Call, Reply};
 use super::world::World;
-use super::{audit_sink, auth, configs, conversations, prompts};
+use super::{alerts, audit_sink, auth, configs, conversations, profiles, prompts, user_details};
 
 /// One call of the contract.
 pub(super) struct Route {
@@ -21,7 +21,16 @@ pub(super) struct Route {
 }
 
 /// Every route, by family.
-const FAMILIES: &[&[Route]] = &[auth::ROUTES, configs::ROUTES, conversations::ROUTES, prompts::ROUTES, audit_sink::ROUTES];
+const FAMILIES: &[&[Route]] = &[
+    auth::ROUTES,
+    configs::ROUTES,
+    conversations::ROUTES,
+    prompts::ROUTES,
+    profiles::ROUTES,
+    user_details::ROUTES,
+    alerts::ROUTES,
+    audit_sink::ROUTES,
+];
 
 /// What a method and a path lead to.
 pub(super) enum Found {

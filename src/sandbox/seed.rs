@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use super::Error;
 use super::config_store::MAX_VERSION;
 use super::faults::Fault;
-use super::prompt_store;
 use super::settings::Settings;
 use super::world::World;
+use super::{profiles, prompt_store, user_details};
 
 /// An OAuth client of a seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,6 +61,12 @@ pub struct Seed {
     /// Templates whose rollback flag is on.
     #[serde(default)]
     pub rollback_flags: BTreeSet<String>,
+    /// By user id: routing profiles in the shape of S1, each without `id`; every member may be left out, `version` is then 1.
+    #[serde(default)]
+    pub users: BTreeMap<String, Value>,
+    /// By user id: the metrics `handleTime` and `satisfaction`, each a number, `null`, anything else (a server gone wrong), or left out.
+    #[serde(default)]
+    pub analytics: BTreeMap<String, Value>,
     /// Conversations for C4.
     #[serde(default)]
     pub conversations: Vec<ConversationSeed>,
@@ -77,7 +83,7 @@ pub struct Seed {
 
 impl Default for Seed {
     /// Client `demo-client` with secret `demo-secret` and all scopes; the config `retail-assist` at version 7, with version 6 as its past; the
-    /// prompt template `loyalty-save` at version 1.0.0.
+    /// prompt template `loyalty-save` at version 1.0.0; the agents `agent-ana` and `agent-ben` with their skills and metrics.
     fn default() -> Self {
         let client = ClientSeed { id: "demo-client".to_owned(), secret: "demo-secret".to_owned(), scopes: None };
         let live = retail_assist();
@@ -90,6 +96,11 @@ impl Default for Seed {
             configs: vec![live],
             history: BTreeMap::from([("retail-assist".to_owned(), vec![past])]),
             prompts: BTreeMap::from([("loyalty-save".to_owned(), vec![loyalty_save()])]),
+            users: agents(),
+            analytics: BTreeMap::from([
+                ("agent-ana".to_owned(), json!({"handleTime": 350, "satisfaction": 4.5})),
+                ("agent-ben".to_owned(), json!({"handleTime": 700, "satisfaction": 4.5})),
+            ]),
             ..Self::empty()
         }
     }
@@ -105,6 +116,8 @@ impl Seed {
             allowed_keys: BTreeMap::new(),
             prompts: BTreeMap::new(),
             rollback_flags: BTreeSet::new(),
+            users: BTreeMap::new(),
+            analytics: BTreeMap::new(),
             audit_key: None,
             conversations: Vec::new(),
             settings: Settings::default(),
@@ -138,38 +151,43 @@ impl Seed {
         if !findings.is_empty() {
             return Err(Error::Seed(findings));
         }
-        let Self { clients, configs, history, allowed_keys, prompts, rollback_flags, audit_key, conversations, settings, faults } =
-            self;
-        world.set(|current| *current = settings);
-        for ClientSeed { id, secret, scopes } in clients {
+        world.set(|current| *current = self.settings.clone());
+        self.plant_objects(world);
+        for ClientSeed { id, secret, scopes } in self.clients {
             let scopes = scopes.unwrap_or_else(|| World::all_scopes().into_iter().map(str::to_owned).collect());
             world.add_client(&id, &secret, &scopes.iter().map(String::as_str).collect::<Vec<_>>());
         }
-        for document in configs {
-            let id = id_of(&document).unwrap_or_default().to_owned();
-            world.put_config(&id, document);
-        }
-        for (id, documents) in history {
-            for document in documents {
-                world.put_snapshot(&id, document);
-            }
-        }
-        for (id, keys) in allowed_keys {
-            world.set_allowed_keys(&id, Some(&keys.iter().map(String::as_str).collect::<Vec<_>>()));
-        }
-        prompts.iter().for_each(|(id, versions)| world.put_prompt(id, versions));
-        for id in rollback_flags {
-            world.set_rollback_flag(&id, true);
-        }
-        world.set_audit_key(audit_key.as_deref());
-        for ConversationSeed { config_id, version, start_time } in conversations {
+        world.set_audit_key(self.audit_key.as_deref());
+        for ConversationSeed { config_id, version, start_time } in self.conversations {
             world.add_conversation(&config_id, version, start_time);
         }
-        for fault in faults {
+        for fault in self.faults {
             world.faults().push(fault);
         }
         world.begin();
         Ok(())
+    }
+
+    fn plant_objects(&self, world: &World) {
+        for document in &self.configs {
+            world.put_config(id_of(document).unwrap_or_default(), document.clone());
+        }
+        for (id, documents) in &self.history {
+            for document in documents {
+                world.put_snapshot(id, document.clone());
+            }
+        }
+        for (id, keys) in &self.allowed_keys {
+            world.set_allowed_keys(id, Some(&keys.iter().map(String::as_str).collect::<Vec<_>>()));
+        }
+        self.prompts.iter().for_each(|(id, versions)| world.put_prompt(id, versions));
+        for id in &self.rollback_flags {
+            world.set_rollback_flag(id, true);
+        }
+        self.users.iter().for_each(|(id, profile)| world.put_user(id, profile.clone()));
+        for (id, metrics) in &self.analytics {
+            world.set_metrics(id, metrics.get("handleTime").cloned(), metrics.get("satisfaction").cloned());
+        }
     }
 
     /// Everything that is wrong, in the order of the file.
@@ -214,6 +232,8 @@ impl Seed {
         for id in self.rollback_flags.iter().filter(|id| !self.prompts.contains_key(*id)) {
             findings.push(format!("rollbackFlags: there is no prompt {id:?}"));
         }
+        findings.extend(self.users.iter().flat_map(|(id, profile)| profiles::findings(id, profile)));
+        findings.extend(self.analytics.iter().flat_map(|(id, metrics)| user_details::findings(id, metrics)));
         if self.audit_key.as_deref() == Some("") {
             findings.push("auditKey must not be empty".to_owned());
         }
@@ -242,6 +262,21 @@ fn loyalty_save() -> Value {
         "metadata": {"author": "retail", "purpose": "retention"},
         "dateCreated": "2026-05-02T07:45:00Z"
     })
+}
+
+/// The agents of the default seed.
+fn agents() -> BTreeMap<String, Value> {
+    let agent = |name: &str, version: i64, returns: f64| {
+        json!({
+            "version": version,
+            "name": name,
+            "skills": [
+                {"skillId": "retail-returns", "proficiency": returns},
+                {"skillId": "spanish", "proficiency": 1.0}
+            ]
+        })
+    };
+    BTreeMap::from([("agent-ana".to_owned(), agent("Ana Ruiz", 12, 0.1)), ("agent-ben".to_owned(), agent("Ben Okafor", 4, 0.6))])
 }
 
 /// The config of the default seed.
@@ -311,6 +346,10 @@ prompts:
   - {version: 1.0.1-rc.1, content: Hi}
   empty: []
 rollbackFlags: [empty]
+users:
+  u1: {version: 12, name: Ana, skills: [{skillId: s, proficiency: 0.72, note: kept}]}
+  u2: {}
+analytics: {u1: {handleTime: 350, satisfaction: null}, u3: {handleTime: NaN}}
 auditKey: k
 conversations: [{configId: cfg-1, version: 3, startTime: 2026-01-02T03:04:05Z}]
 settings: {rateLimit: 60, etagStyle: weak, normaliser: [{rule: upperCase, path: /name}]}
@@ -325,6 +364,7 @@ faults:
         assert_eq!(seed.settings.rate_limit, Some(60));
         assert_eq!(seed.faults.len(), 3);
         assert_eq!((seed.prompts["greeting"].len(), seed.prompts["greeting"][0]["version"].as_str()), (2, Some("1.0.0")));
+        assert_eq!((&seed.analytics["u1"]["satisfaction"], &seed.users["u2"]), (&Value::Null, &json!({})));
         let text = serde_json::to_string(&seed).unwrap();
         assert_eq!(Seed::parse(&text).unwrap(), seed);
     }
@@ -342,6 +382,14 @@ rollbackFlags: [c]
 auditKey: ''";
         let error = Seed::parse(prompts).unwrap_err().to_string();
         assert_eq!(error.lines().count(), 9, "{error}");
+        let users = "
+users:
+  a: {skills: [{skillId: s, proficiency: 1.1}, {skillId: t, proficiency: 1}, {skillId: t, proficiency: 0}, {proficiency: 1}, 3]}
+  b: {version: -1, name: 3, id: c, skills: {}}
+  c: []
+analytics: {a: {handletime: 3}, b: 3}";
+        let error = Seed::parse(users).unwrap_err().to_string();
+        assert_eq!(error.lines().count(), 12, "{error}");
         assert!(Seed::parse("settings: {ratelimit: 3}").unwrap_err().to_string().contains("ratelimit"));
         assert!(Seed::parse("{\"clients\": 3}").unwrap_err().to_string().contains("clients"));
     }

@@ -124,7 +124,7 @@ pub struct Settings {
     pub missing_guard: MissingGuard,
     /// What a missing scope answers.
     pub missing_scope: MissingScope,
-    /// How the server rewrites what is written, configs and prompt versions alike.
+    /// How the server rewrites what is written: configs, prompt versions and routing profiles alike.
     pub normaliser: Vec<Normaliser>,
     /// Whether P2 refuses content that breaks rules 1 to 3 of contract 4.
     pub prompt_rules: bool,
@@ -137,6 +137,10 @@ pub struct Settings {
     /// Where set, each version begins to handle conversations so long after it was written, in milliseconds, and C4 shows them; else only
     /// conversations that were added by hand exist.
     pub traffic_delay_ms: Option<u64>,
+    /// Agents on a page of S3, where they are fewer than the client asks for.
+    pub details_page_size: Option<usize>,
+    /// Whether S3 ends every page with the same token, which leads to the second page again and again.
+    pub repeat_page_token: bool,
 }
 
 impl Default for Settings {
@@ -157,6 +161,8 @@ impl Default for Settings {
             body_limit_bytes: 10 * 1024 * 1024,
             journal_bodies: true,
             traffic_delay_ms: None,
+            details_page_size: None,
+            repeat_page_token: false,
         }
     }
 }

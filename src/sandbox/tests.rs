@@ -6,4 +6,5 @@ mod contract;
 mod faults;
 mod oauth;
 mod prompts;
+mod skills;
 mod support;

@@ -1,6 +1,6 @@
 //! The state of the sandbox: one lock around everything that calls change, and the journal beside it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::Error;
+use super::alerts::AlertRecord;
 use super::audit_sink::Registry;
 use super::auth::{Client, Token};
 use super::config_store::Config;
@@ -18,9 +19,11 @@ use super::faults::{Faults, Planned};
 use super::journal::{Entry, Journal};
 use super::limits::SlidingLog;
 use super::normaliser::Normaliser;
+use super::profile_store::Profile;
 use super::prompt_store::Template;
 use super::seed::Seed;
 use super::settings::{ConflictStyle, EtagStyle, Settings};
+use super::user_details::Analytics;
 
 /// Everything that the sandbox holds. A clone is another handle on the same world; every method is synchronous and may be called from any
 /// thread, also while requests are served.
@@ -52,6 +55,11 @@ pub(super) struct State {
     pub(super) tokens: HashMap<String, Token>,
     pub(super) configs: BTreeMap<String, Config>,
     pub(super) prompts: BTreeMap<String, Template>,
+    /// Routing profiles by user.
+    pub(super) users: BTreeMap<String, Profile>,
+    pub(super) analytics: Analytics,
+    /// The supervisor alerts that were taken.
+    pub(super) alerts: VecDeque<AlertRecord>,
     /// The registry of audit records.
     pub(super) audit: Registry,
     /// By config id.
