@@ -33,5 +33,6 @@ mod propagation;
 mod redirects;
 mod refusals;
 mod restore;
+mod skills_wire;
 mod throttling;
 mod tls;
