@@ -27,7 +27,7 @@ pub fn yaml() -> anyhow::Result<String> {
             rule(&[GROUP], &plurals, &["get", "list", "watch"]),
             rule(&[GROUP], &statuses, &["patch"]),
             rule(&["events.k8s.io"], &one("events"), &["create", "patch"]),
-            rule(&[GROUP], &[records], &["create", "list", "delete"]),
+            rule(&[GROUP], &[records], &["create", "get", "list", "delete"]),
             rule(&[""], &one("secrets"), &["get"]),
             rule(&[""], &one("configmaps"), &["get"]),
             rule(&[""], &one("namespaces"), &["get"]),

@@ -3,7 +3,7 @@
 use super::outcome::{EventDraft, Facts, Verdict, last_write, ready_reason};
 use crate::api::ManagedStatus;
 use crate::api::conditions::{self, READY, Reason};
-use crate::engine::display;
+use crate::engine::{Action, display};
 use crate::remote::converge::{Convergence, End};
 
 /// Longest note: the API allows 1 kB.
@@ -38,7 +38,10 @@ fn written(convergence: &Convergence) -> Option<EventDraft> {
     Some(match (&convergence.end, entry.why.as_str()) {
         (End::NotKept(message), _) => event(true, "NotConverging", "Write", message.clone()),
         (_, "DriftRepair") => event(false, "DriftCorrected", "Repair", note),
-        (_, "SpecChange") if convergence.promoted => event(false, "VersionPromoted", "Promote", note),
+        (_, "SpecChange") if convergence.action == Some(Action::VersionPromotion) => {
+            event(false, "VersionPromoted", "Promote", note)
+        }
+        (_, "SpecChange") if convergence.action == Some(Action::SkillUpdate) => event(false, "SkillsApplied", "Write", note),
         (_, "Restore") => event(false, "Restored", "Restore", note),
         _ => event(false, "Updated", "Write", note),
     })

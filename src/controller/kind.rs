@@ -11,7 +11,7 @@ use kube::runtime::{Controller, controller};
 use kube::{Resource, ResourceExt};
 use tokio::sync::{broadcast, mpsc};
 
-use super::ledger;
+use super::gone;
 use super::load::requested;
 use super::metrics::ByKind;
 use super::orgs::{Demand, History, OrgName, Orgs};
@@ -20,9 +20,7 @@ use super::report::Written;
 use super::schedule::Schedule;
 use super::stream::{Guarded, Watching};
 use super::tickets::Tickets;
-use crate::api::{Managed, ManagedStatus};
-use crate::clock;
-use crate::remote::audit::{Attempt, AuditRecord, AuditStatus, Subject};
+use crate::api::Managed;
 
 /// A started kind.
 pub struct Started {
@@ -50,6 +48,7 @@ pub fn start<K: Reconcilable>(shared: &Arc<Shared>, watching: &Watching) -> Star
         schedule: Schedule::default(),
         written: Written::default(),
         tickets: Tickets::default(),
+        under_way: gone::UnderWay::default(),
     });
     let hook = context.clone();
     let events = watching.objects::<K>(writer, move |event| on_event(&hook, event, &wake));
@@ -113,9 +112,12 @@ fn deleted<K: Reconcilable>(
     if let Some(entry) = context.shared.orgs.entry(&org) {
         entry.limit.forget(&uid);
     }
-    tokio::spawn(tell_unresolved(context.shared.clone(), org, unresolved(gone, &status), recorded));
+    if !context.under_way.is(&uid) {
+        let (shared, object) = (context.shared.clone(), gone.clone());
+        tokio::spawn(async move { gone::tell(&shared, &object, &status, &recorded).await });
+    }
     // Younger objects that claim the same remote object go on.
-    let same = |other: &Guarded<K>| other.0.as_ref().is_ok_and(|other| other.remote_id() == gone.remote_id());
+    let same = |other: &Guarded<K>| other.0.as_ref().is_ok_and(|other| gone.overlap(other).is_some());
     for other in context.store.state_filter(same) {
         if let Some(mut entry) = other.uid().and_then(|uid| context.schedule.get(&uid)) {
             entry.due = tokio::time::Instant::now();
@@ -124,34 +126,6 @@ fn deleted<K: Reconcilable>(
         // Nobody receives only when the controller is stopping.
         let _ = wake.send(ObjectRef::from_obj(&*other));
     }
-}
-
-/// The records of writes whose outcome nobody will look up any more.
-fn unresolved<K: Reconcilable>(gone: &K, status: &ManagedStatus) -> Vec<AuditRecord> {
-    let Some(intent) = &status.intent else { return Vec::new() };
-    let namespace = gone.namespace().unwrap_or_default();
-    let org = Orgs::name_of(&gone.managed().org_ref, &namespace);
-    let subject = Subject {
-        org: format!("{}/{}", org.0, org.1),
-        namespace,
-        kind: K::KIND.to_owned(),
-        name: gone.name_any(),
-        generation: intent.generation,
-    };
-    let attempts = intent.steps.iter().map(|step| Attempt { step: step.clone(), began: intent.time.0 });
-    attempts.map(|attempt| attempt.record(&subject, AuditStatus::Unknown, None, clock::precise())).collect()
-}
-
-async fn tell_unresolved(shared: Arc<Shared>, org: OrgName, records: Vec<AuditRecord>, recorded: Vec<String>) {
-    for record in &records {
-        if !shared.outbox.knows(&org, &record.audit_id)
-            && let Err(error) = ledger::tell(&shared, &org, record).await
-        {
-            tracing::warn!(error, audit_id = record.audit_id, "an audit record could not be stored; it is tried again");
-        }
-    }
-    let ids = records.iter().map(|record| record.audit_id.as_str()).chain(recorded.iter().map(String::as_str));
-    shared.outbox.release(&org, ids);
 }
 
 /// The objects of orgs whose facts changed. A receiver that fell behind looks at everything.

@@ -46,12 +46,13 @@ pub struct ClusterLedger<'a, K: Remote> {
 
 /// Tells the outcome of an attempted write to log and metrics, once, and keeps it for the org's webhook. `Ok` once it cannot be lost.
 pub async fn tell(shared: &Shared, org: &OrgName, record: &AuditRecord) -> Result<(), String> {
-    if !shared.outbox.knows(org, &record.audit_id) {
+    if !shared.outbox.was_told(&record.audit_id) {
         let labels = ByOutcome { action: record.action.clone(), status: record.status.as_str() };
         shared.metrics.writes.get_or_create(&labels).inc();
         super::audit_log::write(record);
     }
-    shared.outbox.put(org, record).await
+    let webhook = shared.orgs.live(org).and_then(|org| org.spec.audit).is_some_and(|audit| audit.webhook.is_some());
+    shared.outbox.put(org, webhook, record).await
 }
 
 impl<K> Ledger for ClusterLedger<'_, K>

@@ -14,9 +14,10 @@ use super::claims::{self, Claimant};
 use super::orgs::{Access, Granted, OrgName, Orgs};
 use super::outcome::{self, REFUSAL, Verdict};
 use super::reconcile::KindContext;
+use super::references::Unread;
 use super::schedule::{Entry, phase};
 use super::stream::Guarded;
-use super::texts::{self, Unread};
+use super::texts;
 use super::watch;
 use crate::api::conditions::{self, READY, Reason};
 use crate::api::{APPROVE_PLAN, ManagedStatus, RECONCILE_REQUESTED_AT};
@@ -158,11 +159,11 @@ where
     };
     let namespace = loaded.object.namespace().unwrap_or_default();
     if let Some(by) = by {
-        // Where the texts cannot be read, nothing says that they were never applied.
-        let desired = desired(context, &loaded, &namespace).await.and_then(Result::ok);
-        let unapplied = match desired {
-            Some(desired) => is_unapplied(&loaded, &desired),
-            None => loaded.object.sources().is_empty(),
+        let unapplied = match desired(context, &loaded, &namespace).await {
+            Some(Ok(desired)) => is_unapplied(&loaded, &desired),
+            Some(Err(Owned::Invalid(_))) => true,
+            // Where the texts are not there, the last generation that was looked at tells.
+            Some(Err(_)) | None => loaded.status.observed_generation != loaded.generation,
         };
         return Some(Preflight::Verdict(loaded, Owned::Suspended(by, unapplied)));
     }
@@ -295,7 +296,7 @@ enum Claim {
 
 async fn duplicate<K: Remote>(context: &Arc<KindContext<K>>, loaded: &Loaded<K>, granted: &Granted) -> Claim {
     let id = loaded.object.remote_id();
-    let same = |guarded: &Guarded<K>| guarded.0.as_ref().is_ok_and(|other| other.remote_id() == id);
+    let same = |guarded: &Guarded<K>| guarded.0.as_ref().is_ok_and(|other| loaded.object.overlap(other).is_some());
     let mut claimants = Vec::new();
     for guarded in context.store.state_filter(same) {
         let Ok(other) = guarded.0.as_ref() else { continue };
@@ -312,18 +313,19 @@ async fn duplicate<K: Remote>(context: &Arc<KindContext<K>>, loaded: &Loaded<K>,
                 Access::Missing(_) => false,
             };
         if connected {
-            claimants.push(claimant(other));
+            claimants.extend(loaded.object.overlap(other).map(|claimed| claimant(other, claimed)));
         }
     }
-    let own = Claimant { holds: holds(&loaded.status, id), meta: loaded.object.meta().clone() };
+    let own = Claimant { holds: holds(&loaded.status, id), ..claimant(&loaded.object, id.to_owned()) };
     match claims::owner(&own, &claimants) {
-        Some(owner) => Claim::Taken(claims::message(loaded.object.meta(), owner, id)),
+        Some(owner) => Claim::Taken(claims::message(loaded.object.meta(), owner)),
         None => Claim::Free,
     }
 }
 
-fn claimant<K: Remote>(object: &K) -> Claimant {
-    Claimant { meta: object.meta().clone(), holds: object.status().is_some_and(|status| holds(status, object.remote_id())) }
+fn claimant<K: Remote>(object: &K, claimed: String) -> Claimant {
+    let holds = object.status().is_some_and(|status| holds(status, object.remote_id()));
+    Claimant { meta: object.meta().clone(), holds, claimed }
 }
 
 fn holds(status: &ManagedStatus, id: &str) -> bool {

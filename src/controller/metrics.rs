@@ -209,6 +209,11 @@ impl Metrics {
         Arc::new(self.calls.clone())
     }
 
+    /// A reconcile ended with this reason of `Ready`.
+    pub fn reconciled(&self, kind: &'static str, reason: Option<&str>) {
+        self.reconciles.get_or_create(&ByReason { kind, reason: reason.unwrap_or_default().to_owned() }).inc();
+    }
+
     /// An object got its lane.
     pub fn queued(&self, kind: &'static str, lane: &'static str, wait: Duration) {
         self.queue.get_or_create(&ByLane { kind, lane }).observe(wait.as_secs_f64());

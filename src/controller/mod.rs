@@ -8,6 +8,7 @@ mod change_limit;
 mod claims;
 mod event;
 mod events;
+mod gone;
 pub mod kind;
 mod ledger;
 mod load;
@@ -21,6 +22,7 @@ pub mod outcome;
 mod polls;
 mod probes;
 pub mod reconcile;
+mod references;
 mod report;
 mod schedule;
 pub mod stream;
@@ -46,7 +48,7 @@ use self::kind::Started;
 use self::metrics::{ByOrg, Metrics};
 use self::org::OrgContext;
 use self::orgs::Orgs;
-use self::outbox::{Destination, Outbox};
+use self::outbox::Outbox;
 use self::probes::Probes;
 use self::reconcile::Shared;
 use self::stream::{Guarded, Watching};
@@ -138,7 +140,7 @@ async fn run_orgs(
             let name = (object.namespace().unwrap_or_default(), object.name_any());
             hook.forget(&name, &object.uid().unwrap_or_default());
             // Its records wait: a GenesysOrg may be deleted and created anew.
-            hook.shared.outbox.configure(&name, Destination::None);
+            hook.shared.outbox.org_is_gone(&name);
             hook.shared.orgs.remove(&name);
         }
         Event::InitDone => {

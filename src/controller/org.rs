@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use jiff::SignedDuration;
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Api, Resource, ResourceExt};
+use kube::{Resource, ResourceExt};
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
@@ -23,6 +22,7 @@ use super::org_audit;
 use super::org_status::{Found, next_status, transition};
 use super::orgs::{Connection, History, OrgEntry, OrgName, OrgState};
 use super::reconcile::Shared;
+use super::references::{self, Unread};
 use super::report::{self, Written};
 use super::stream::Guarded;
 use crate::api::conditions::{Phase, Reason};
@@ -95,7 +95,7 @@ async fn drive(context: &Arc<OrgContext>, key: &ObjectRef<Guarded<GenesysOrg>>) 
     let previous = context.shared.orgs.entry(&name);
     let limit = previous.as_ref().map_or_else(|| first_limit(context, &name), |entry| entry.limit.clone());
     limit.set(org.spec.change_limit.as_ref().and_then(|l| l.per_hour));
-    let audit_full = org_audit::configure(context, org, &name).await;
+    org_audit::configure(context, org, &name).await;
     let stretch = stretch(context, org, &name, found.account.as_deref());
     // Deleted, or created anew, while it was looked at: what was found is about another org.
     if context.shared.orgs.live(&name).is_none_or(|live| live.uid() != org.uid()) {
@@ -112,7 +112,7 @@ async fn drive(context: &Arc<OrgContext>, key: &ObjectRef<Guarded<GenesysOrg>>) 
         state: found.state.clone(),
         secret_version: found.secret_version.clone(),
         stretch,
-        audit_full,
+        audit_pressure: context.shared.outbox.pressure(&name),
         limit,
     };
     context.shared.orgs.set(&name, entry);
@@ -225,34 +225,21 @@ fn resume_pause(account: &Account, status: &GenesysOrgStatus) {
 }
 
 async fn read_secret(context: &OrgContext, org: &GenesysOrg, namespace: &str) -> Result<Secret, Found> {
-    let api: Api<Secret> = Api::namespaced(context.shared.client.clone(), namespace);
     let name = &org.spec.credentials.secret_ref.name;
-    match api.get_opt(name).await {
-        Ok(Some(secret)) => Ok(secret),
-        Ok(None) => Err(unusable(
-            Reason::DependencyNotFound,
-            format!("Secret {namespace}/{name} was not found; create it with the keys clientId and clientSecret"),
-        )),
-        Err(kube::Error::Api(status)) if status.code == 403 => Err(unusable(
-            Reason::DependencyNotFound,
-            format!("Secret {namespace}/{name} may not be read; grant the operator get on it"),
-        )),
-        Err(error) => {
-            tracing::warn!(%error, namespace, name, "Secret could not be read; it is tried again");
-            Err(unusable(
-                Reason::OrgUnavailable,
-                format!("Secret {namespace}/{name} could not be read from the API server; it is tried again"),
-            ))
-        }
-    }
+    let remedy = "create it with the keys clientId and clientSecret";
+    references::read(&context.shared.client, namespace, name, remedy).await.map_err(|unread| match unread {
+        Unread::Missing(message) => unusable(Reason::DependencyNotFound, message),
+        Unread::Unknown => unusable(
+            Reason::OrgUnavailable,
+            format!("Secret {namespace}/{name} could not be read from the API server; it is tried again"),
+        ),
+    })
 }
 
 fn credentials(secret: &Secret, name: &OrgName, org: &GenesysOrg) -> Result<(String, SecretString, String), String> {
     let (namespace, secret_name) = (&name.0, &org.spec.credentials.secret_ref.name);
     let key = |key: &str| {
-        let bytes = secret.data.as_ref().and_then(|d| d.get(key)).map(|ByteString(b)| b.clone());
-        let text = bytes.and_then(|b| String::from_utf8(b).ok()).map(|t| t.trim().to_owned()).filter(|t| !t.is_empty());
-        text.ok_or_else(|| {
+        references::secret_text(secret, key).ok_or_else(|| {
             format!("Secret {namespace}/{secret_name} has no key {key}, or it is empty or no text; set clientId and clientSecret")
         })
     };

@@ -1,8 +1,7 @@
 //! The webhook of an org: its URL, its signing key, and what is wrong with them.
 
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
+use kube::ResourceExt;
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -10,19 +9,21 @@ use std::sync::Arc;
 use super::org::OrgContext;
 use super::orgs::OrgName;
 use super::outbox::Destination;
+use super::references::{self, Unread};
 use crate::api::GenesysOrg;
 use crate::api::genesys_org::KeyRef;
 use crate::engine::genesys_org::webhook;
 use crate::engine::{finding, json};
 use crate::genesys::audit_sink::Sink;
 
-/// Brings the destination of the org's audit records up to date. Whether no more of them can be kept.
-pub async fn configure(context: &OrgContext, org: &GenesysOrg, name: &OrgName) -> bool {
-    let outbox = &context.shared.outbox;
-    if let Some(destination) = destination(context, org, name).await {
-        outbox.configure(name, destination);
+/// Brings the destination of the org's audit records up to date.
+pub async fn configure(context: &OrgContext, org: &GenesysOrg, name: &OrgName) {
+    let destination = destination(context, org, name).await;
+    // Deleted, or created anew, while the key was read: what was found is about another org.
+    let same = context.shared.orgs.live(name).is_some_and(|live| live.uid() == org.uid());
+    if let Some(destination) = destination.filter(|_| same) {
+        context.shared.outbox.configure(name, destination);
     }
-    outbox.is_full(name)
 }
 
 /// `None`: as it was.
@@ -55,34 +56,11 @@ async fn destination(context: &OrgContext, org: &GenesysOrg, name: &OrgName) -> 
     })
 }
 
-enum Unread {
-    Missing(String),
-    Unknown,
-}
-
 async fn signing_key(context: &OrgContext, namespace: &str, reference: &KeyRef) -> Result<String, Unread> {
-    let api: Api<Secret> = Api::namespaced(context.shared.client.clone(), namespace);
     let (name, key) = (&reference.name, &reference.key);
-    let secret = match api.get_opt(name).await {
-        Ok(Some(secret)) => secret,
-        Ok(None) => {
-            return Err(Unread::Missing(format!(
-                "Secret {namespace}/{name} of the signing key was not found; create it with the key {key}"
-            )));
-        }
-        Err(kube::Error::Api(status)) if status.code == 403 => {
-            return Err(Unread::Missing(format!(
-                "Secret {namespace}/{name} of the signing key may not be read; grant the operator get on it"
-            )));
-        }
-        Err(error) => {
-            tracing::warn!(%error, namespace, name, "the signing key could not be read; it is tried again");
-            return Err(Unread::Unknown);
-        }
-    };
-    let bytes = secret.data.as_ref().and_then(|data| data.get(key)).map(|ByteString(bytes)| bytes.clone());
-    let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).map(|text| text.trim().to_owned());
-    text.filter(|text| !text.is_empty()).ok_or_else(|| {
+    let remedy = format!("create it with the key {key}, which signs the audit records");
+    let secret = references::read::<Secret>(&context.shared.client, namespace, name, &remedy).await?;
+    references::secret_text(&secret, key).ok_or_else(|| {
         Unread::Missing(format!("Secret {namespace}/{name} has no key {key}, or it is empty or no text; set the signing key"))
     })
 }

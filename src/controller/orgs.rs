@@ -65,8 +65,8 @@ pub struct OrgEntry {
     pub secret_version: String,
     /// By how much the intervals of its objects are stretched; at least 1.
     pub stretch: f64,
-    /// Whether no more audit records can be kept.
-    pub audit_full: bool,
+    /// Changes whenever writes have to wait for room for audit records, or may go on.
+    pub audit_pressure: u64,
     /// Its change limit.
     pub limit: Arc<ChangeLimit>,
 }
@@ -255,7 +255,7 @@ impl Orgs {
         let mut hasher = DefaultHasher::new();
         (org.uid(), org.metadata.generation).hash(&mut hasher);
         if let Some(entry) = self.entry(name) {
-            (&entry.secret_version, entry.audit_full).hash(&mut hasher);
+            (&entry.secret_version, entry.audit_pressure).hash(&mut hasher);
             match entry.state {
                 OrgState::Usable(connection) => connection.key.hash(&mut hasher),
                 // Not the message: the same failure must not wake every object again.

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use kube::api::ListParams;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, ResourceExt};
+use lru::LruCache;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,10 +26,12 @@ mod delivery;
 mod queue;
 
 pub use queue::Health;
-use queue::{Queue, Record};
+use queue::{Queue, REMEMBERED, Record};
 
 /// A list that failed is tried again after this.
 const LIST_AGAIN: Duration = Duration::from_secs(2);
+/// The role may come a moment after the operator.
+const MOST_REFUSALS: u32 = 5;
 /// The end of the process waits that long for what is under way: a post takes at most 5 s.
 const FINISH: Duration = Duration::from_secs(8);
 
@@ -50,6 +53,8 @@ pub struct Outbox {
     trigger: mpsc::UnboundedSender<ObjectRef<Guarded<GenesysOrg>>>,
     shutdown: CancellationToken,
     workers: TaskTracker,
+    /// Ids of the last records: none is told twice.
+    told: Mutex<LruCache<String, ()>>,
 }
 
 impl Outbox {
@@ -60,7 +65,15 @@ impl Outbox {
         trigger: mpsc::UnboundedSender<ObjectRef<Guarded<GenesysOrg>>>,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { client, queues: Mutex::default(), metrics, trigger, shutdown, workers: TaskTracker::new() }
+        Self {
+            client,
+            queues: Mutex::default(),
+            metrics,
+            trigger,
+            shutdown,
+            workers: TaskTracker::new(),
+            told: Mutex::new(LruCache::new(REMEMBERED)),
+        }
     }
 
     /// After shutdown: waits until what is under way is finished.
@@ -92,6 +105,7 @@ impl Outbox {
         let api: Api<Stored> =
             namespace.map_or_else(|| Api::all(self.client.clone()), |ns| Api::namespaced(self.client.clone(), ns));
         let (mut all, mut params) = (Vec::new(), ListParams::default().limit(500));
+        let mut refusals = 0;
         loop {
             match api.list(&params).await {
                 Ok(list) => {
@@ -103,9 +117,12 @@ impl Outbox {
                     continue;
                 }
                 Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => {
-                    // Only orgs with a webhook need them, and these say so as soon as they have one to store.
                     tracing::error!(error = %status, "audit records cannot be listed: apply the CRDs and the role of this operator version");
-                    return all;
+                    refusals += 1;
+                    // Only orgs with a webhook need them, and these say so as soon as they have one to store.
+                    if refusals == MOST_REFUSALS {
+                        return all;
+                    }
                 }
                 Err(kube::Error::Api(status)) if status.code == 410 => {
                     (all, params) = (Vec::new(), ListParams::default().limit(500))
@@ -144,6 +161,18 @@ impl Outbox {
         self.known(org).is_some_and(|queue| queue.uses(made_for))
     }
 
+    /// A number that changes whenever writes of an org have to wait for room, or may go on.
+    pub fn pressure(&self, org: &OrgName) -> u64 {
+        self.known(org).map_or(0, |queue| queue.pressure())
+    }
+
+    /// The org is gone, perhaps only to be created anew: what is still under way is kept.
+    pub fn org_is_gone(&self, org: &OrgName) {
+        if let Some(queue) = self.known(org).filter(|queue| queue.has_webhook()) {
+            queue.configure(Destination::Unusable("its GenesysOrg is gone".to_owned()));
+        }
+    }
+
     /// Whether no more records of an org can be kept.
     pub fn is_full(&self, org: &OrgName) -> bool {
         self.known(org).is_some_and(|queue| queue.is_full())
@@ -154,9 +183,14 @@ impl Outbox {
         self.known(org).is_some_and(|queue| queue.has_unsaved())
     }
 
-    /// Whether a record was put here before by this process.
-    pub fn knows(&self, org: &OrgName, audit_id: &str) -> bool {
-        self.known(org).is_some_and(|queue| queue.knows(audit_id))
+    /// Whether the outcome of a write was told before by this process.
+    pub fn is_told(&self, audit_id: &str) -> bool {
+        lock(&self.told).contains(audit_id)
+    }
+
+    /// Whether the outcome of a write was told before by this process, with or without a webhook. From now on it was.
+    pub fn was_told(&self, audit_id: &str) -> bool {
+        lock(&self.told).put(audit_id.to_owned(), ()).is_some()
     }
 
     /// How delivery goes, where the org has a webhook.
@@ -173,8 +207,10 @@ impl Outbox {
     ///
     /// # Errors
     /// The API server did not take it: it is kept in memory and tried again, and the caller must not forget the write.
-    pub async fn put(&self, org: &OrgName, record: &AuditRecord) -> Result<(), String> {
-        let Some(queue) = self.known(org).filter(|queue| queue.has_webhook()) else { return Ok(()) };
+    pub async fn put(&self, org: &OrgName, webhook: bool, record: &AuditRecord) -> Result<(), String> {
+        // Its spec may say so before its reconcile has.
+        let queue = if webhook { Some(self.queue(org)) } else { self.known(org).filter(|queue| queue.has_webhook()) };
+        let Some(queue) = queue else { return Ok(()) };
         if queue.knows(&record.audit_id) {
             return if queue.has_unsaved() { Err("the API server did not take it yet".to_owned()) } else { Ok(()) };
         }
@@ -182,8 +218,8 @@ impl Outbox {
         let record = Record { id: record.audit_id.clone(), body, at: record.timestamp.parse().unwrap_or_default() };
         queue.remember(&record.id);
         match delivery::save(&self.client, org, &record).await {
-            Ok(()) => {
-                queue.park(record);
+            Ok(stored) => {
+                queue.park(stored);
                 Ok(())
             }
             Err(error) => {

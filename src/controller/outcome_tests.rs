@@ -27,7 +27,7 @@ fn convergence(end: End) -> Convergence {
         intent: None,
         unconfirmed: None,
         taken: None,
-        promoted: false,
+        action: None,
         keep_intent: false,
         end,
     }

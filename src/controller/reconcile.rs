@@ -17,9 +17,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::events::Events;
+use super::gone::{self, UnderWay};
 use super::ledger::ClusterLedger;
 use super::load::{self, Due, Loaded, Preflight, preflight};
-use super::metrics::{ByKind, ByReason, Metrics};
+use super::metrics::{ByKind, Metrics};
 use super::orgs::{Granted, Orgs};
 use super::outbox::Outbox;
 use super::outcome::{self, EventDraft, Facts, Outcome, Verdict, outcome};
@@ -69,6 +70,8 @@ pub struct KindContext<K: Remote> {
     pub written: Written<ManagedStatus>,
     /// Objects that wait for a lane.
     pub tickets: Tickets,
+    /// UIDs of the objects whose calls are under way: they tell the outcome of their writes themselves.
+    pub under_way: UnderWay,
 }
 
 /// A status that could not be written is tried again after about that.
@@ -156,6 +159,7 @@ async fn call<K: Reconcilable>(
     granted: Granted,
     ticket: Ticket,
 ) -> Action {
+    let _under_way = context.under_way.begin(&loaded.uid);
     let anew = matches!(loaded.due, Due::Change | Due::First | Due::Requested);
     loaded.entry.begin(anew, &granted.secret_version);
     let mut session = granted.connection.client.session(ticket);
@@ -299,11 +303,10 @@ async fn conclude<K: Reconcilable>(
         plan = status.history.first().filter(|_| status.history != loaded.status.history).map(|h| h.digest.as_str()),
         "reconciled"
     );
-    let labels = ByReason { kind: K::KIND, reason: outcome::ready_reason(&status).unwrap_or_default().to_owned() };
-    context.shared.metrics.reconciles.get_or_create(&labels).inc();
+    context.shared.metrics.reconciled(K::KIND, outcome::ready_reason(&status));
     let open = audit_ids(&status);
     if must_patch || loaded.entry.dirty || status != loaded.status {
-        loaded.entry.dirty = !patch(context, &loaded.object, status).await;
+        loaded.entry.dirty = !patch(context, &loaded.object, status.clone()).await;
         if loaded.entry.dirty {
             loaded.entry.due = loaded.entry.due.min(Instant::now() + UNWRITTEN_STATUS.mul_f64(0.5 + fastrand::f64()));
         }
@@ -316,10 +319,11 @@ async fn conclude<K: Reconcilable>(
         context.shared.events.publish(&event, loaded.object.object_ref(&())).await;
     }
     let next = loaded.entry.next();
+    context.under_way.end(&loaded.uid);
     if is_live(context, &loaded.object) {
         context.schedule.put(&loaded.uid, loaded.entry);
     } else {
-        context.shared.outbox.release(&loaded.org, loaded.entry.recorded.iter().map(String::as_str));
+        gone::tell(&context.shared, &loaded.object, &status, &loaded.entry.recorded).await;
     }
     Action::requeue(next.saturating_duration_since(Instant::now()))
 }

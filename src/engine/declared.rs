@@ -53,12 +53,15 @@ pub fn between(declared: &Value, wanted: &Value, live: &Value, ignore: &Ignore, 
             why = Why::SpecChange;
         }
         write.extend(undeclared.remove);
+        // What is removed because it is ours is nobody's drift.
+        plan.drift.retain(|change| write.iter().all(|w| w.path != change.path));
         plan.released = undeclared.released;
         plan.applied = input.memory.after(&leaves, live, &plan.drift);
     }
     write.sort_by(|a, b| a.path.cmp(&b.path));
     // What must be absent may be ours to remove too.
     write.dedup_by(|a, b| a.path == b.path);
+    plan.released.retain(|path| write.iter().all(|change| change.path != *path));
     let after = diff::apply(&write, live, ignore);
     Draft { write, after, why, plan }
 }

@@ -29,6 +29,10 @@ pub trait Kind: Managed {
     fn validate(&self, texts: &Texts) -> Result<Self::Desired, Vec<Finding>>;
     /// What phase 3 reads. The first target is the one that `status.remote` is about.
     fn targets(desired: &Self::Desired) -> Vec<Target>;
+    /// What both objects claim of the remote, where they claim the same: one of them has to yield.
+    fn overlap(&self, other: &Self) -> Option<String> {
+        (self.remote_id() == other.remote_id()).then(|| self.remote_id().to_owned())
+    }
     /// Phase 4: the plan, or why there can be none.
     fn plan(desired: &Self::Desired, input: &PlanInput<'_>) -> Result<Plan, Blocked>;
     /// Whether the spec holds content that was never applied.

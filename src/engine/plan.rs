@@ -70,6 +70,13 @@ pub enum Action {
 }
 
 impl Action {
+    /// The action with this text.
+    pub fn of(text: &str) -> Option<Self> {
+        [Self::ConfigUpdate, Self::ConfigRestore, Self::VersionPromotion, Self::SkillUpdate]
+            .into_iter()
+            .find(|a| a.as_str() == text)
+    }
+
     /// The text of the audit record.
     pub fn as_str(self) -> &'static str {
         match self {

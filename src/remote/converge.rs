@@ -7,17 +7,17 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tokio::time::Instant;
 
-use super::Remote;
 use super::audit::{Attempt, AuditStatus, Subject};
 use super::failure::{Failure, Retry};
 use super::ledger::Ledger;
 use super::states::{Key, States};
+use super::{Remote, unguarded};
 use crate::api::conditions::Reason;
 use crate::api::status::{AppliedField, HistoryEntry, Intent, ManagedStatus, RemoteState, UnconfirmedVersion};
 use crate::engine::gate::{self, Gate, GateInput, Refusal};
 use crate::engine::kind::{Blocked, Versions};
 use crate::engine::memory::Memory;
-use crate::engine::{Observed, Plan, PlanInput, Target, Why, display};
+use crate::engine::{Action, Guard, Observed, Plan, PlanInput, Step, Target, Why, display};
 use crate::genesys::Session;
 
 /// How often a target is read again because the wait for a call took too long.
@@ -76,8 +76,8 @@ pub struct Convergence {
     pub unconfirmed: Option<UnconfirmedVersion>,
     /// A number that was found to be taken by a version that page 1 does not show.
     pub taken: Option<String>,
-    /// Whether one of the writes made an immutable version.
-    pub promoted: bool,
+    /// What the last write that took effect did.
+    pub action: Option<Action>,
     /// How it ended.
     pub end: End,
 }
@@ -158,9 +158,9 @@ pub async fn converge<K: Remote, L: Ledger>(
         conflicts: 0,
         intent: None,
         keep_intent: request.status.intent.is_some(),
-        unconfirmed: same.and_then(|_| request.status.unconfirmed.clone()).filter(|u| is_expected(u, ledger.now())),
+        unconfirmed: same.and_then(|_| request.status.unconfirmed.clone()).filter(|u| unguarded::is_expected(u, ledger.now())),
         taken: same.and_then(|_| request.status.taken_version.clone()),
-        promoted: false,
+        action: None,
         end: End::Done,
     };
     let retries = u32::from(request.immediate_retry);
@@ -169,12 +169,9 @@ pub async fn converge<K: Remote, L: Ledger>(
     let (applied, created, looks) = (None, Vec::new(), MAX_LOOKS);
     let mut run = Run { request, session, states, ledger, observed, remembered, read_at, retries, looks, applied, created, out };
     run.out.end = run.run().await;
+    // What was found to have taken effect is applied, however the run ended.
+    run.out.applied = run.out.applied.take().or(run.applied.take());
     run.out
-}
-
-/// Whether a version that was never confirmed may still come.
-fn is_expected(version: &UnconfirmedVersion, now: jiff::Timestamp) -> bool {
-    now.duration_since(version.since.0) < jiff::SignedDuration::from_hours(24)
 }
 
 impl<K: Remote, L: Ledger> Run<'_, K, L> {
@@ -199,7 +196,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
                 // The intent in status is what the record can be made from: the next write would put its own in that place.
                 (Ok(plan), Some(Gate::Run)) if self.out.keep_intent => {
                     self.out.plan = Some(plan);
-                    return End::Held { reason: Reason::AuditBacklog, message: gate::UNSAFE.to_owned(), until: None };
+                    return End::Held { reason: Reason::AuditBacklog, message: gate::UNSAFE.to_owned(), until: self.soon() };
                 }
                 (Ok(plan), Some(Gate::Run)) if plan.is_unguarded() => match self.freshen(&plan).await {
                     Ok(true) => plan,
@@ -231,6 +228,11 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         }
         let (mut over, mut again) = (None, false);
         for (step, attempt) in plan.steps.iter().zip(&attempts) {
+            let _writer = self.states.writer(&self.key(&step.target)).await;
+            if self.was_passed(step) {
+                again = true;
+                continue;
+            }
             let end = match self.ledger.attempt(step.why) {
                 Ok(()) => self.step(step, attempt, &plan).await,
                 Err(until) => StepEnd::Over(End::Held {
@@ -257,6 +259,15 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             self.out.plan = Some(plan);
         }
         end
+    }
+
+    /// Whether another object wrote to the target while this one waited for it: then the write would only lose its guard.
+    fn was_passed(&mut self, step: &Step) -> bool {
+        let newer = self.states.get(&self.key(&step.target), Duration::MAX).filter(|sent| sent.guard.as_ref() != Ok(&step.guard));
+        let Some(sent) = newer.filter(|_| step.guard != Guard::None) else { return false };
+        self.take(&step.target, Some(&sent));
+        self.remembered.insert(step.target.clone());
+        true
     }
 
     /// The answers of all steps are the live state now: nothing may be left to write.
@@ -288,6 +299,11 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         Ok(())
     }
 
+    /// When to look again at what heals by itself.
+    fn soon(&self) -> Option<jiff::Timestamp> {
+        self.ledger.now().checked_add(jiff::SignedDuration::from_secs(20)).ok()
+    }
+
     pub(super) fn plan(&self) -> Result<Plan, Blocked> {
         let memory = self.memory();
         let input = PlanInput {
@@ -300,18 +316,6 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             now: self.ledger.now(),
         };
         K::plan(self.request.desired, &input)
-    }
-
-    /// The numbers of versions that are known besides those that a read showed.
-    fn numbers(&self) -> Vec<String> {
-        let same =
-            self.request.status.remote.as_ref().is_some_and(|r| r.host == self.out.remote.host && r.id == self.out.remote.id);
-        let status = same.then_some(self.request.status);
-        let past = status.into_iter().flat_map(|status| &status.history);
-        // The version that was live, also where it is gone by now: its number was used.
-        let before = status.and_then(|status| status.remote.as_ref()?.version.clone());
-        let numbers = past.chain(&self.out.written).map(|entry| entry.version.clone());
-        numbers.chain(before).chain(self.out.remote.version.clone()).collect()
     }
 
     fn memory(&self) -> Memory {

@@ -10,7 +10,7 @@ use super::{Remote, Sent};
 use crate::api::conditions::Reason;
 use crate::api::status::HistoryEntry;
 use crate::engine::kind::{Seen, Standing};
-use crate::engine::{Action, Guard, Plan, Step, display};
+use crate::engine::{Guard, Plan, Step, display};
 use crate::genesys::{Error, ErrorKind};
 
 impl<K: Remote, L: Ledger> Run<'_, K, L> {
@@ -34,7 +34,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         match error.kind {
             ErrorKind::Halted => {
                 // A repeat was stopped: what became of the first try is looked up at the next start.
-                self.out.keep_intent = error.uncertain;
+                self.out.keep_intent |= error.uncertain;
                 if error.requests == 0 {
                     self.ledger.not_attempted();
                 } else if !error.uncertain {
@@ -179,7 +179,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
     pub(super) async fn settled(&mut self, step: &Step, attempt: &Attempt, plan: &Plan, sent: &Sent) {
         let time = sent.date.unwrap_or_else(|| self.ledger.now());
         self.out.written.push(history(step, plan, self.request.subject.generation, time));
-        self.out.promoted |= step.action == Action::VersionPromotion;
+        self.out.action = Some(step.action);
         // Whatever else was on its way is not what is declared now.
         self.out.unconfirmed = None;
         self.audit(attempt, AuditStatus::Applied, sent.correlation_id.clone()).await;
@@ -189,7 +189,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
 
     pub(super) async fn took_effect(&mut self, step: &Step, attempt: &Attempt, plan: &Plan, correlation: Option<String>) {
         self.out.written.push(history(step, plan, self.request.subject.generation, self.ledger.now()));
-        self.out.promoted |= step.action == Action::VersionPromotion;
+        self.out.action = Some(step.action);
         // What it declared is applied, whatever is live by now: a change on top of it is somebody else's.
         self.applied = Some(plan.applied.clone());
         self.audit(attempt, AuditStatus::Applied, correlation).await;

@@ -55,7 +55,8 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
     fn is_made(&self, step: &IntentStep, state: &State) -> bool {
         let same = step.after_hash.is_some() && json::canonical_hash(&K::content(state)) == step.after_hash;
         let done = || self.plan().is_ok_and(|plan| plan.steps.iter().all(|s| s.target.to_string() != step.target));
-        same || (K::VERSIONS == Versions::Counted && done())
+        let live = self.out.remote.version.as_deref() == Some(&step.version);
+        same || ((live || K::VERSIONS == Versions::Counted) && done())
     }
 
     fn made(&mut self, intent: &Intent, generation: i64, step: &IntentStep, target: Target, state: State) {
@@ -69,7 +70,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             self.applied = Some(plan.applied);
         }
         self.observed.extend(now.map(|now| (target, now)));
-        self.out.promoted |= step.action == Action::VersionPromotion.as_str();
+        self.out.action = Action::of(&step.action);
         // Where only its record could not be stored, the write is in the history already.
         if self.request.status.history.iter().any(|entry| entry.version == step.version && entry.digest == intent.digest) {
             return;

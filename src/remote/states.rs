@@ -1,9 +1,11 @@
 //! The last state that the remote itself sent, by target: bytes in a bounded LRU. A miss costs one read.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use lru::LruCache;
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use super::Sent;
@@ -27,12 +29,16 @@ struct Inner {
     bytes: usize,
 }
 
-/// The last states seen.
-pub struct States(Mutex<Inner>);
+/// The last states seen, and who writes now.
+pub struct States {
+    inner: Mutex<Inner>,
+    /// Held by the one writer of a target.
+    writers: Mutex<HashMap<Key, Weak<tokio::sync::Mutex<()>>>>,
+}
 
 impl Default for States {
     fn default() -> Self {
-        Self(Mutex::new(Inner { entries: LruCache::unbounded(), bytes: 0 }))
+        Self { inner: Mutex::new(Inner { entries: LruCache::unbounded(), bytes: 0 }), writers: Mutex::default() }
     }
 }
 
@@ -65,8 +71,23 @@ impl States {
         self.lock().forget(key);
     }
 
+    /// Waits until nobody else writes to a target, across objects and kinds: two writes at once can only cost one of them its guard.
+    pub async fn writer(&self, key: &Key) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+            writers.retain(|_, lock| lock.strong_count() > 0);
+            let known = writers.get(key).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                let lock = Arc::new(tokio::sync::Mutex::new(()));
+                writers.insert(key.clone(), Arc::downgrade(&lock));
+                lock
+            })
+        };
+        lock.lock_owned().await
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -13,8 +13,9 @@ use super::converge::{End, Run, StepEnd};
 use super::failure::{Failure, Retry};
 use super::ledger::Ledger;
 use crate::api::conditions::Reason;
+use crate::api::status::UnconfirmedVersion;
 use crate::engine::kind::Standing;
-use crate::engine::{Guard, Plan, Step, display, json};
+use crate::engine::{Guard, Plan, State, Step, display, json};
 use crate::genesys::{Error, ErrorKind, Gate, Halted};
 
 /// A plan is made from a read that is not older than this.
@@ -32,7 +33,24 @@ enum Unclear {
     Unshown,
 }
 
+/// Whether a version that was never confirmed may still come.
+pub(super) fn is_expected(version: &UnconfirmedVersion, now: jiff::Timestamp) -> bool {
+    now.duration_since(version.since.0) < jiff::SignedDuration::from_hours(24)
+}
+
 impl<K: Remote, L: Ledger> Run<'_, K, L> {
+    /// The numbers of versions that are known besides those that a read showed.
+    pub(super) fn numbers(&self) -> Vec<String> {
+        let same =
+            self.request.status.remote.as_ref().is_some_and(|r| r.host == self.out.remote.host && r.id == self.out.remote.id);
+        let status = same.then_some(self.request.status);
+        let past = status.into_iter().flat_map(|status| &status.history);
+        // The version that was live, also where it is gone by now: its number was used.
+        let before = status.and_then(|status| status.remote.as_ref()?.version.clone());
+        let numbers = past.chain(&self.out.written).map(|entry| entry.version.clone());
+        numbers.chain(before).chain(self.out.remote.version.clone()).collect()
+    }
+
     /// Whether the unguarded steps of a plan rest on a fresh read; else their targets were read again, and it is to be planned anew.
     /// Their call is paid for first: the wait for it must not lie between the read and the write.
     pub(super) async fn freshen(&mut self, plan: &Plan) -> Result<bool, End> {
@@ -97,27 +115,46 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             return StepEnd::Over(End::Failed(failure));
         }
         match self.standing(step) {
-            Some(Standing::At(state)) if json::canonical_hash(&K::content(&state)) == step.after_hash => {
+            Some(Standing::At(state)) if self.is_ours(step, &state) => {
                 // Refused, and no earlier write of ours was under way: somebody else promoted the very same, now or long ago.
                 if matches!(&unclear, Unclear::Conflict(error) if !error.uncertain) && !awaited {
-                    return self.taken(step, attempt, &unclear, correlation).await;
+                    return self.taken(step, attempt, correlation).await;
                 }
                 self.took_effect(step, attempt, plan, correlation).await;
                 StepEnd::Again
             }
-            Some(Standing::At(_) | Standing::Beyond) => self.taken(step, attempt, &unclear, correlation).await,
+            Some(Standing::At(_) | Standing::Beyond) if matches!(unclear, Unclear::Conflict(_)) => {
+                self.taken(step, attempt, correlation).await
+            }
+            Some(Standing::At(_) | Standing::Beyond) => self.altered(step, attempt, plan, correlation).await,
             Some(Standing::Before) | None => self.absent(step, attempt, plan, unclear, correlation).await,
         }
     }
 
-    /// The number belongs to somebody else's version: the next one is planned, unless that one is live and is what is declared.
-    async fn taken(&mut self, step: &Step, attempt: &Attempt, unclear: &Unclear, correlation: Option<String>) -> StepEnd {
+    /// Whether a version is the one that the step would have made: its content, or one that is live and leaves nothing to do.
+    fn is_ours(&self, step: &Step, state: &State) -> bool {
+        let live = self.out.remote.version.as_deref() == Some(&step.version);
+        json::canonical_hash(&K::content(state)) == step.after_hash || (live && self.plan().is_ok_and(|plan| plan.is_empty()))
+    }
+
+    /// The answer was lost, and the number holds other content: somebody else's, or ours as the remote rewrote it. Another try at
+    /// once could make one version after the other.
+    async fn altered(&mut self, step: &Step, attempt: &Attempt, plan: &Plan, correlation: Option<String>) -> StepEnd {
         self.out.taken = Some(step.version.clone());
-        if matches!(unclear, Unclear::Conflict(_)) {
-            self.conflict(attempt, correlation).await;
-        } else {
-            self.audit(attempt, AuditStatus::Failed, correlation).await;
-        }
+        self.audit(attempt, AuditStatus::Unknown, correlation.clone()).await;
+        let (target, version) = (&step.target, &step.version);
+        let message = format!(
+            "the answer to the promotion of version {version} of {target} was lost, and that version holds other content: somebody else promoted it at the same moment, or Genesys Cloud changes what is written; the next number is tried in an hour, or on request"
+        );
+        let (reason, retry) = (Reason::NotConverging, Retry::Interval);
+        let failure = Failure { reason, message, unreadable: false, retry, correlation_id: correlation };
+        StepEnd::Over(End::Refused(plan.digest(), failure))
+    }
+
+    /// The number belongs to somebody else's version: the next one is planned, unless that one is live and is what is declared.
+    async fn taken(&mut self, step: &Step, attempt: &Attempt, correlation: Option<String>) -> StepEnd {
+        self.out.taken = Some(step.version.clone());
+        self.conflict(attempt, correlation).await;
         if self.plan().is_ok_and(|plan| plan.is_empty()) {
             return StepEnd::Again;
         }

@@ -40,7 +40,7 @@ pub struct Held<K: Remote> {
     pub immediate_retry: bool,
     pub refusal: Option<Refusal>,
     /// What the operator remembers of remote states.
-    pub states: States,
+    pub states: Arc<States>,
     object: K,
 }
 
@@ -71,7 +71,7 @@ impl<K: Remote + DeserializeOwned> Held<K> {
             requested: false,
             immediate_retry: true,
             refusal: None,
-            states: States::default(),
+            states: Arc::default(),
             object,
         }
     }
@@ -92,7 +92,7 @@ impl<K: Remote + DeserializeOwned> Held<K> {
 
     /// The operator ended and began anew: what is left is the status.
     pub fn restart(&mut self) {
-        (self.states, self.max_age, self.refusal, self.immediate_retry) = (States::default(), None, None, true);
+        (self.states, self.max_age, self.refusal, self.immediate_retry) = (Arc::default(), None, None, true);
     }
 
     pub fn desired(&self) -> K::Desired {

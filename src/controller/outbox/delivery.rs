@@ -37,15 +37,18 @@ pub struct Worker {
     pub trigger: mpsc::UnboundedSender<ObjectRef<Guarded<GenesysOrg>>>,
 }
 
-/// Stores a record. One that is stored already is no error.
-pub async fn save(client: &Client, org: &OrgName, record: &Record) -> kube::Result<()> {
+/// Stores a record, and answers it as it is stored: one that was stored before keeps its body, which may have been posted.
+pub async fn save(client: &Client, org: &OrgName, record: &Record) -> kube::Result<Record> {
     let api: Api<Stored> = Api::namespaced(client.clone(), &org.0);
     // No owner: a record must outlive an org that is deleted and created anew.
     let metadata = ObjectMeta { name: Some(record.id.clone()), namespace: Some(org.0.clone()), ..ObjectMeta::default() };
     let stored = Stored { metadata, spec: AuditRecordSpec { org: org.1.clone(), record: record.body.clone() } };
     match api.create(&PostParams::default(), &stored).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        Ok(_) => Ok(record.clone()),
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            let stored = api.get(&record.id).await?;
+            Ok(Record { body: stored.spec.record, ..record.clone() })
+        }
         Err(error) => Err(error),
     }
 }
@@ -56,14 +59,14 @@ impl Worker {
     pub async fn run(self) {
         let (mut save, mut delete, mut deliver) = (BackOff::default(), BackOff::default(), BackOff::default());
         loop {
-            let was = self.state(&save, &deliver);
+            let (was, now) = (self.state([&save, &delete, &deliver]), Instant::now());
             let stopping = self.queue.stop.is_cancelled();
-            let may = Allowed { save: save.is_over(), delete: delete.is_over(), deliver: deliver.is_over() && !stopping };
+            let may =
+                Allowed { save: save.is_over(now), delete: delete.is_over(now), deliver: deliver.is_over(now) && !stopping };
             match self.queue.task(may) {
                 Task::Wait if stopping => return,
                 Task::Wait => {
-                    let next =
-                        [&save, &delete, &deliver].into_iter().filter_map(|b| b.until).filter(|at| *at > Instant::now()).min();
+                    let next = [&save, &delete, &deliver].into_iter().filter_map(|b| b.until).filter(|at| *at > now).min();
                     tokio::select! {
                         () = self.queue.wake.notified() => {}
                         () = until(next) => {}
@@ -74,7 +77,7 @@ impl Worker {
                 Task::Delete(id) => delete.note(self.delete(&id).await),
                 Task::Deliver(record, sink) => deliver.note(self.deliver(&record, &sink).await),
             }
-            if self.state(&save, &deliver) != was {
+            if self.state([&save, &delete, &deliver]) != was {
                 // The receiver lives as long as the org controller; without it the process is stopping.
                 let _ = self.trigger.send(ObjectRef::new(&self.org.1).within(&self.org.0));
             }
@@ -82,14 +85,14 @@ impl Worker {
     }
 
     /// What the org's condition depends on.
-    fn state(&self, save: &BackOff, deliver: &BackOff) -> (bool, bool, bool) {
-        (self.queue.is_full(), save.failures > 0, deliver.failures > 0)
+    fn state(&self, tasks: [&BackOff; 3]) -> (u64, [bool; 3]) {
+        (self.queue.pressure(), tasks.map(|task| task.failures > 0))
     }
 
     async fn save(&self, record: &Record) -> bool {
         match save(&self.client, &self.org, record).await {
-            Ok(()) => {
-                self.queue.saved(&record.id);
+            Ok(stored) => {
+                self.queue.saved(stored);
                 true
             }
             Err(error) => {
@@ -127,6 +130,7 @@ impl Worker {
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(error) => {
                 tracing::warn!(%error, audit_id = id, "a delivered audit record could not be deleted; it is tried again");
+                self.queue.undeletable(error.to_string());
                 return false;
             }
         }
@@ -143,8 +147,8 @@ struct BackOff {
 }
 
 impl BackOff {
-    fn is_over(&self) -> bool {
-        self.until.is_none_or(|until| until <= Instant::now())
+    fn is_over(&self, now: Instant) -> bool {
+        self.until.is_none_or(|until| until <= now)
     }
 
     fn note(&mut self, done: bool) {

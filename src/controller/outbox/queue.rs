@@ -1,6 +1,6 @@
 //! The records of one org: what is safe, what is not yet, and where they go. No IO.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,8 +21,8 @@ pub const MAX_RECORDS: usize = 1000;
 const ROOM_AGAIN: usize = MAX_RECORDS / 10 * 9;
 /// A record that waits longer is late: the org says so.
 const LATE: SignedDuration = SignedDuration::from_secs(60);
-/// Ids of the last records are remembered, so that none is put twice.
-const REMEMBERED: NonZeroUsize = match NonZeroUsize::new(4096) {
+/// Ids of the last records are remembered, so that none is told or put twice.
+pub const REMEMBERED: NonZeroUsize = match NonZeroUsize::new(4096) {
     Some(count) => count,
     None => NonZeroUsize::MIN,
 };
@@ -65,11 +65,48 @@ struct State {
     /// Delivered, and still with the API server.
     delivered: VecDeque<String>,
     known: LruCache<String, ()>,
-    /// Since when the webhook fails, and how.
-    failing: Option<(Timestamp, String)>,
+    /// The last ones that were delivered.
+    last: LruCache<String, ()>,
+    /// How the records that were not accepted failed last.
+    failures: HashMap<String, String>,
+    /// Why a delivered record could not be deleted.
+    undeletable: Option<String>,
+    /// How often the store was full.
+    fills: u64,
 }
 
 impl State {
+    /// A record is safe: it waits for its release, or has it already.
+    fn settle(&mut self, record: Record) {
+        if self.released.remove(&record.id) {
+            self.saved.push_back(record);
+        } else {
+            self.parked.insert(record.id.clone(), record);
+        }
+    }
+
+    /// Whether a record is beyond its release.
+    fn has_gone(&self, id: &str) -> bool {
+        self.saved.iter().any(|record| record.id == id) || self.last.contains(id)
+    }
+
+    fn is_late(&self) -> bool {
+        let oldest = self.saved.iter().chain(self.parked.values()).map(|record| record.at).min();
+        oldest.is_some_and(|at| clock::now().duration_since(at) >= LATE)
+    }
+
+    /// Why records wait.
+    fn late(&self) -> Option<String> {
+        let failure = self.saved.iter().find_map(|record| self.failures.get(&record.id));
+        let parked = self.parked.values().any(|record| clock::now().duration_since(record.at) >= LATE);
+        Some(match (failure, &self.undeletable) {
+            (Some(why), _) => format!("{why}; it is tried again"),
+            (None, Some(why)) => format!("delivered records cannot be deleted: {why}"),
+            (None, None) if parked => "a record waits until its object is looked at again; is it suspended?".to_owned(),
+            (None, None) => "records are accepted slower than they are made".to_owned(),
+        })
+    }
+
     fn len(&self) -> usize {
         self.unsaved.len() + self.parked.len() + self.saved.len() + self.delivered.len()
     }
@@ -120,7 +157,10 @@ impl Queue {
             saved: VecDeque::new(),
             delivered: VecDeque::new(),
             known: LruCache::new(REMEMBERED),
-            failing: None,
+            last: LruCache::new(REMEMBERED),
+            failures: HashMap::new(),
+            undeletable: None,
+            fills: 0,
         };
         Self { state: Mutex::new(state), wake: Notify::new(), stop }
     }
@@ -135,7 +175,8 @@ impl Queue {
             _ => false,
         };
         if !same {
-            (state.destination, state.failing) = (destination, None);
+            state.destination = destination;
+            state.failures.clear();
             self.wake.notify_one();
         }
     }
@@ -164,7 +205,8 @@ impl Queue {
     pub fn park(&self, record: Record) {
         let mut state = self.lock();
         state.known.put(record.id.clone(), ());
-        state.parked.insert(record.id.clone(), record);
+        state.settle(record);
+        self.wake.notify_one();
     }
 
     /// The status does not hold the intent of a record any more: it may be delivered.
@@ -173,7 +215,8 @@ impl Queue {
         if let Some(record) = state.parked.remove(id) {
             state.saved.push_back(record);
             self.wake.notify_one();
-        } else if state.unsaved.iter().any(|record| record.id == id) {
+        } else if state.known.contains(id) && !state.has_gone(id) {
+            // It is still on its way here.
             state.released.insert(id.to_owned());
         }
     }
@@ -194,14 +237,22 @@ impl Queue {
     /// Whether no more records can be kept. Without a webhook none are.
     pub fn is_full(&self) -> bool {
         let mut state = self.lock();
-        let waiting = state.len();
-        state.full = waiting >= MAX_RECORDS || (state.full && waiting > ROOM_AGAIN);
+        let (waiting, was) = (state.len(), state.full);
+        state.full = waiting >= MAX_RECORDS || (was && waiting > ROOM_AGAIN);
+        state.fills += u64::from(state.full && !was);
         state.full && !matches!(state.destination, Destination::None)
+    }
+
+    /// A number that changes whenever writes have to wait, or may go on.
+    pub fn pressure(&self) -> u64 {
+        let full = self.is_full();
+        self.lock().fills * 2 + u64::from(full)
     }
 
     /// Whether a record is not safe yet.
     pub fn has_unsaved(&self) -> bool {
-        !self.lock().unsaved.is_empty()
+        let state = self.lock();
+        !state.unsaved.is_empty() && !matches!(state.destination, Destination::None)
     }
 
     /// Number of records that wait.
@@ -230,17 +281,12 @@ impl Queue {
     }
 
     /// A record was stored.
-    pub fn saved(&self, id: &str) {
+    pub fn saved(&self, record: Record) {
         let mut state = self.lock();
-        if state.unsaved.front().is_some_and(|record| record.id == id)
-            && let Some(record) = state.unsaved.pop_front()
-        {
+        if state.unsaved.front().is_some_and(|first| first.id == record.id) {
+            state.unsaved.pop_front();
             state.unsavable = None;
-            if state.released.remove(id) {
-                state.saved.push_back(record);
-            } else {
-                state.parked.insert(record.id.clone(), record);
-            }
+            state.settle(record);
         }
     }
 
@@ -249,12 +295,20 @@ impl Queue {
         let mut state = self.lock();
         state.saved.retain(|record| record.id != id);
         state.delivered.push_back(id.to_owned());
-        state.failing = None;
+        state.last.put(id.to_owned(), ());
+        state.failures.remove(id);
     }
 
     /// A delivered record is no longer stored.
     pub fn deleted(&self, id: &str) {
-        self.lock().delivered.retain(|delivered| delivered != id);
+        let mut state = self.lock();
+        state.delivered.retain(|delivered| delivered != id);
+        state.undeletable = None;
+    }
+
+    /// A delivered record could not be deleted.
+    pub fn undeletable(&self, why: String) {
+        self.lock().undeletable = Some(why);
     }
 
     /// The webhook did not accept a record. It goes behind the others: one that is never accepted holds up none of them.
@@ -263,45 +317,39 @@ impl Queue {
         if state.saved.front().is_some_and(|record| record.id == id) {
             state.saved.rotate_left(1);
         }
-        // The first cause stays: a text that changes with every try is no new fact.
-        state.failing.get_or_insert_with(|| (clock::now(), why));
+        state.failures.insert(id.to_owned(), why);
     }
 
-    /// How delivery goes; `None` where the org has no webhook.
+    /// How delivery goes; `None` where the org has no webhook. The texts change with the cause only.
     pub fn health(&self) -> Option<Health> {
         let full = self.is_full();
         let state = self.lock();
-        if let (Some(why), false) = (&state.unsavable, matches!(state.destination, Destination::None)) {
+        if matches!(state.destination, Destination::None) {
+            return None;
+        }
+        if let Some(why) = &state.unsavable {
             let message = format!(
                 "a record could not be stored: {why}; nothing more is written for this org until it is, correct the cause"
             );
             return Some(Health { ok: false, reason: Reason::AuditBacklog, message });
         }
-        let cause = match (&state.destination, &state.failing) {
-            (Destination::None, _) => return None,
-            (Destination::Unusable(why), _) => Some((Reason::DependencyNotFound, why.clone())),
-            (Destination::Sink(..), Some((since, why))) if full || clock::now().duration_since(*since) >= LATE => {
-                let since = Timestamp::from_second(since.as_second()).unwrap_or(*since);
-                Some((Reason::Progressing, format!("no record was accepted since {since}: {why}; it is tried again")))
-            }
-            _ if full => Some((Reason::Progressing, "records arrive slower than they are made".to_owned())),
-            _ => None,
+        let cause = match &state.destination {
+            Destination::Unusable(why) => Some((Reason::DependencyNotFound, why.clone())),
+            _ => state.late().filter(|_| full || state.is_late()).map(|why| (Reason::Progressing, why)),
         };
         Some(match cause {
-            None => Health {
-                ok: true,
-                reason: Reason::Succeeded,
-                message: "no audit record waits for the webhook longer than it should".to_owned(),
-            },
-            Some((_, message)) if full => Health {
+            None => {
+                Health { ok: true, reason: Reason::Succeeded, message: "no audit record waits longer than it should".to_owned() }
+            }
+            Some((_, why)) if full => Health {
                 ok: false,
                 reason: Reason::AuditBacklog,
                 message: format!(
-                    "{message}. {MAX_RECORDS} records wait, and nothing more is written for this org until they are delivered"
+                    "{why}. {MAX_RECORDS} records are stored, and nothing more is written for this org until there are less"
                 ),
             },
-            Some((reason, message)) => {
-                Health { ok: false, reason, message: format!("{message}. Records are kept until they are delivered") }
+            Some((reason, why)) => {
+                Health { ok: false, reason, message: format!("{why}. Records are kept until they are delivered") }
             }
         })
     }
@@ -345,7 +393,7 @@ mod tests {
         queue.keep_unsaved(record("a"), "quota".into());
         assert!(matches!(queue.task(ALL), Task::Save(r) if r.id == "a"));
         assert_eq!(queue.health().map(|h| (h.ok, h.reason)), Some((false, Reason::AuditBacklog)));
-        queue.saved("a");
+        queue.saved(record("a"));
         queue.release("a");
         assert!(matches!(queue.task(ALL), Task::Wait) && !queue.has_unsaved());
         assert_eq!(queue.health().map(|h| (h.ok, h.reason)), Some((false, Reason::DependencyNotFound)));
