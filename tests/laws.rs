@@ -7,12 +7,14 @@
 mod agent_assist_config;
 #[path = "laws/prompt_template.rs"]
 mod prompt_template;
+#[path = "laws/skill_profile.rs"]
+mod skill_profile;
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use assist_operator::api::status::{AppliedField, ManagedStatus, RemoteState};
-use assist_operator::api::{AgentAssistConfig, Policy, PromptTemplate};
+use assist_operator::api::{AgentAssistConfig, Policy, PromptTemplate, SkillProfile};
 use assist_operator::engine::genesys_org::{self, AllowedEndpoints};
 use assist_operator::engine::kind::{Blocked, Seen, Texts};
 use assist_operator::engine::memory::Memory;
@@ -258,7 +260,7 @@ fn applied() -> impl Strategy<Value = Vec<AppliedField>> {
 
 fn hostile_input_never_panics<K: Lawful>() {
     let noise = btree_map(
-        "policy|interval|ignore|configId|config|restoreVersion|propagation|suspend|orgRef|templateId|content|contentFrom|variables|metadata|abTest|limits|version|[a-z]{3}",
+        "policy|interval|ignore|configId|config|restoreVersion|propagation|suspend|orgRef|templateId|content|contentFrom|variables|metadata|abTest|limits|version|userId|skills|unlisted|[a-z]{3}",
         tree(),
         0..3,
     );
@@ -268,7 +270,8 @@ fn hostile_input_never_panics<K: Lawful>() {
             spec[name] = value;
         }
         if id.len() % 4 == 0 {
-            let member = if spec.get("configId").is_some() { "configId" } else { "templateId" };
+            let member =
+                ["configId", "templateId", "userId"].into_iter().find(|name| spec.get(*name).is_some()).unwrap_or("userId");
             spec[member] = Value::from(id.as_str());
         }
         let Ok(object) = serde_json::from_value::<K>(resource::<K>(&spec)) else { return Ok(()) };
@@ -333,7 +336,7 @@ const fn laws<K: Lawful>() -> Laws {
 }
 
 /// A new kind is a line here, too.
-const LAWS: &[Laws] = &[laws::<AgentAssistConfig>(), laws::<PromptTemplate>()];
+const LAWS: &[Laws] = &[laws::<AgentAssistConfig>(), laws::<PromptTemplate>(), laws::<SkillProfile>()];
 
 #[test]
 fn every_kind_of_the_registry_has_its_laws() {

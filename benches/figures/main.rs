@@ -22,6 +22,7 @@ mod operator;
 mod prompts;
 mod rounds;
 mod silence;
+mod skills;
 mod stage;
 mod table;
 mod watch;
@@ -77,6 +78,7 @@ const FIGURES: &[Figure] = &[
     ("memory", "resident memory of the operator, without objects and with many", memory::measure),
     ("rounds", "a thousand applies without a change, and a round of drift checks", rounds::measure),
     ("prompts", "the rules of a prompt, of 4,096 and of 32,768 characters", prompts::measure),
+    ("skills", "memory with five times as many skill profiles, of 20 skills each", skills::measure),
     ("audit", "a webhook that is down for ten minutes while 500 writes happen", audit::measure),
     ("fleet", "first convergence of many at 600 calls a minute, and edits in the midst of it", fleet::measure),
 ];

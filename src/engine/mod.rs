@@ -19,6 +19,7 @@ pub mod prompt_template;
 pub mod prompt_text;
 pub mod propagation;
 pub mod scoring;
+pub mod skill_profile;
 pub mod words;
 
 pub use finding::Finding;

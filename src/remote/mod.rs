@@ -11,6 +11,7 @@ pub mod ledger;
 mod observe;
 pub mod prompt_template;
 pub mod propagation;
+pub mod skill_profile;
 pub mod states;
 mod unguarded;
 

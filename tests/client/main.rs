@@ -5,6 +5,7 @@
 
 mod held;
 mod prompt_stage;
+mod skill_profiles;
 mod stage;
 mod wire;
 

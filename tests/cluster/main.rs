@@ -20,3 +20,4 @@ mod ownership;
 mod prompt_admission;
 mod prompts;
 mod restart;
+mod skills;
