@@ -30,6 +30,9 @@ use crate::engine::propagation::FIRST_POLL;
 use crate::genesys::Lane;
 use crate::remote::Remote;
 
+/// Manifests that are applied together arrive within this.
+const APPLIED_TOGETHER: SignedDuration = SignedDuration::from_secs(5);
+
 /// Why an object is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
@@ -176,6 +179,7 @@ where
         Access::Granted(granted) => granted,
         // Its reconcile wakes this object.
         Access::Unknown => return Some(Preflight::Idle(Duration::from_secs(5))),
+        Access::Missing(_) if is_new(&loaded) => return Some(Preflight::Idle(Duration::from_secs(1))),
         Access::Missing(message) => return Some(Preflight::Verdict(loaded, Owned::missing(message))),
         Access::Unusable(reason, message) => return Some(Preflight::Verdict(loaded, Owned::Dependency(reason, message))),
     };
@@ -271,6 +275,13 @@ fn due<K: Remote>(object: &K, status: &ManagedStatus, entry: &Entry, generation:
             [Reason::Succeeded, Reason::AwaitingPropagation].map(|r| Some(r.as_str())).contains(&outcome::ready_reason(status));
         entry.poll_due.filter(|at| *at <= now && pollable).map(|_| Due::Poll)
     }
+}
+
+/// Whether an object was created a moment ago: what it refers to may be applied with it, in any order.
+fn is_new<K: Remote>(loaded: &Loaded<K>) -> bool {
+    let created = loaded.object.meta().creation_timestamp.as_ref().map(|t| t.0);
+    let age = created.map(|at| clock::precise().duration_since(at));
+    loaded.status.observed_generation < 0 && age.is_some_and(|age| (SignedDuration::ZERO..APPLIED_TOGETHER).contains(&age))
 }
 
 /// Whether the object is Ready for its generation.

@@ -113,3 +113,14 @@ fn a_plan_that_needs_approval_waits_for_exactly_its_digest() {
     let object = stage.wait_ready("c1", "True", "Succeeded");
     assert_eq!((stage.world().config("c1").unwrap()["name"].clone(), object["status"].get("pendingPlan")), (json!("new"), None));
 }
+
+#[test]
+fn an_object_that_is_applied_a_moment_before_its_org_makes_no_warning() {
+    let stage = Stage::without_org("order");
+    stage.world().put_config("c1", json!({"name": "old"}));
+    stage.apply_config("c1", json!({"config": {"name": "new"}}));
+    stage.apply_org(json!({}));
+    stage.wait_ready("c1", "True", "Succeeded");
+    stage.wait_until("the event", || stage.events("c1").contains(&"Updated".to_owned()));
+    assert_eq!(stage.events("c1"), ["Updated"]);
+}
