@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use assist_operator::api::{AgentAssistConfig, GenesysOrg, PromptTemplate};
+use assist_operator::api::{AgentAssistConfig, GenesysOrg, PromptTemplate, SkillProfile};
 use assist_operator::engine::Kind;
 use assist_operator::engine::genesys_org::{AllowedEndpoints, validate};
 use assist_operator::engine::kind::Texts;
@@ -103,6 +103,7 @@ fn the_examples_hold_known_fields_only_and_are_valid_but_for_the_refused_ones() 
             }
             "AgentAssistConfig" => ids.push(checked::<AgentAssistConfig>(&path, &value)),
             "PromptTemplate" => ids.push(checked::<PromptTemplate>(&path, &value)),
+            "SkillProfile" => ids.push(checked::<SkillProfile>(&path, &value)),
             kind => panic!("{}: {kind} is not known to this test", path.display()),
         }
     }
