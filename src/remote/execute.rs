@@ -180,8 +180,8 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         let time = sent.date.unwrap_or_else(|| self.ledger.now());
         self.out.written.push(history(step, plan, self.request.subject.generation, time));
         self.out.action = Some(step.action);
-        // Whatever else was on its way is not what is declared now.
-        self.out.unconfirmed = None;
+        // Whatever else was on its way is not what is declared now, and greater numbers are known than one that was taken.
+        (self.out.unconfirmed, self.out.taken) = (None, None);
         self.audit(attempt, AuditStatus::Applied, sent.correlation_id.clone()).await;
         self.states.put(self.key(&step.target), sent.clone());
         self.take(&step.target, Some(sent));
@@ -190,6 +190,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
     pub(super) async fn took_effect(&mut self, step: &Step, attempt: &Attempt, plan: &Plan, correlation: Option<String>) {
         self.out.written.push(history(step, plan, self.request.subject.generation, self.ledger.now()));
         self.out.action = Some(step.action);
+        self.out.taken = None;
         // What it declared is applied, whatever is live by now: a change on top of it is somebody else's.
         self.applied = Some(plan.applied.clone());
         self.audit(attempt, AuditStatus::Applied, correlation).await;

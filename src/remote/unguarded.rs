@@ -137,15 +137,19 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         json::canonical_hash(&K::content(state)) == step.after_hash || (live && self.plan().is_ok_and(|plan| plan.is_empty()))
     }
 
-    /// The answer was lost, and the number holds other content: somebody else's, or ours as the remote rewrote it. Another try at
-    /// once could make one version after the other.
+    /// The answer was lost, and the number holds other content: somebody else's, or ours as the remote rewrote it. The next number is
+    /// tried after the back-off; where it happens twice in a row, one try after the other could make a version each.
     async fn altered(&mut self, step: &Step, attempt: &Attempt, plan: &Plan, correlation: Option<String>) -> StepEnd {
-        self.out.taken = Some(step.version.clone());
+        let before = self.out.taken.replace(step.version.clone());
         self.audit(attempt, AuditStatus::Unknown, correlation.clone()).await;
         let (target, version) = (&step.target, &step.version);
-        let message = format!(
-            "the answer to the promotion of version {version} of {target} was lost, and that version holds other content: somebody else promoted it at the same moment, or Genesys Cloud changes what is written; the next number is tried in an hour, or on request"
+        let what = format!(
+            "the answer to the promotion of version {version} of {target} was lost, and that version holds other content: somebody else promoted it at the same moment, or Genesys Cloud changes what is written"
         );
+        if before.is_none() {
+            return StepEnd::Over(End::LostGuard(format!("{what}; the next number is tried")));
+        }
+        let message = format!("{what}. It is not the first time; the next number is tried in an hour, or on request");
         let (reason, retry) = (Reason::NotConverging, Retry::Interval);
         let failure = Failure { reason, message, unreadable: false, retry, correlation_id: correlation };
         StepEnd::Over(End::Refused(plan.digest(), failure))

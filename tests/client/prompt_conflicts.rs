@@ -321,3 +321,43 @@ async fn a_fixed_number_survives_losses_too() {
     stage.calls().await;
     assert_eq!(numbers(&stage), ["7.0.0"]);
 }
+
+#[tokio::test]
+async fn lost_answers_of_a_server_that_rewrites_content_make_two_versions_and_no_more() {
+    let stage = stage().await;
+    stage.world.set_normaliser([serde_json::from_value(json!({"rule": "upperCase", "path": "/content"})).unwrap()]);
+    let mut pt = pt("declared");
+    stage.fault("P2", 2, FaultKind::ResetAfter);
+    let first = stage.converge(&mut pt).await;
+    assert!(matches!(&first.end, End::LostGuard(message) if message.contains("1.0.1")), "{:?}", first.end);
+    let second = stage.converge(&mut pt).await;
+    let End::Refused(_, failure) = &second.end else { panic!("{:?}", second.end) };
+    assert_eq!(failure.reason, Reason::NotConverging);
+    // Held, however often it is looked at; nobody else is blamed for a success.
+    for _ in 0..3 {
+        assert!(matches!(stage.converge(&mut pt).await.end, End::Held { reason: Reason::NotConverging, .. }));
+    }
+    assert_eq!(numbers(&stage), ["1.0.2", "1.0.1", "1.0.0"]);
+    assert_eq!(pt.audits(), ["UNKNOWN", "UNKNOWN"]);
+}
+
+#[tokio::test]
+async fn a_lost_answer_whose_number_a_foreign_version_holds_by_then_is_followed_by_the_next_number() {
+    let stage = stage().await;
+    let mut pt = pt("declared");
+    // The post is lost before it arrives, and while it is looked for, somebody else promotes under the same number.
+    stage.fault("P2", 1, FaultKind::ResetBefore);
+    stage.fault_after("P1", 1, 1, FaultKind::Delay { before_ms: 300, after_ms: 0 });
+    let racing = async {
+        while stage.world.in_flight() == 0 || stage.count_now("P2") == 0 {
+            tokio::task::yield_now().await;
+        }
+        foreign(&stage, "1.0.1", "theirs");
+    };
+    let (lost, ()) = tokio::join!(stage.converge(&mut pt), racing);
+    assert!(matches!(lost.end, End::LostGuard(_)), "{:?}", lost.end);
+    assert_eq!(stage.converge(&mut pt).await.end, End::Done);
+    assert_eq!(numbers(&stage), ["1.0.2", "1.0.1", "1.0.0"]);
+    assert_eq!(pt.audits(), ["UNKNOWN", "PROMOTED"]);
+    stage.calls().await;
+}

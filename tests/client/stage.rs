@@ -134,6 +134,11 @@ impl Stage {
         self.journal().await.iter().filter(|e| e.call == call).count()
     }
 
+    /// How many requests of one call are in the journal by now.
+    pub fn count_now(&self, call: &str) -> usize {
+        self.world.journal().iter().filter(|e| e.call == call).count()
+    }
+
     /// Requests of one call.
     pub async fn entries(&self, call: &str) -> Vec<Entry> {
         self.journal().await.into_iter().filter(|e| e.call == call).collect()
