@@ -15,7 +15,7 @@ use super::gone;
 use super::load::requested;
 use super::metrics::ByKind;
 use super::orgs::{Demand, History, OrgName, Orgs};
-use super::reconcile::{KindContext, Reconcilable, Shared, reconcile};
+use super::reconcile::{KindContext, Reconcilable, Shared, audit_ids, reconcile};
 use super::report::Written;
 use super::schedule::Schedule;
 use super::stream::{Guarded, Watching};
@@ -34,8 +34,8 @@ pub struct Started {
     pub demand: Demand,
     /// Times of the past writes for an org.
     pub history: History,
-    /// Whether an object's status holds an intent with this audit id.
-    pub intends: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    /// The audit ids of all open intents.
+    pub intents: Box<dyn Fn() -> Vec<String> + Send + Sync>,
 }
 
 /// Starts the controller of a kind.
@@ -71,8 +71,8 @@ pub fn start<K: Reconcilable>(shared: &Arc<Shared>, watching: &Watching) -> Star
         let store = store.clone();
         async move { store.wait_until_ready().await.is_ok() }.boxed()
     };
-    let (demand, history, intends) = (demand(store.clone()), history(store.clone()), intends(store));
-    Started { run, filled, refresh: refresh(context), demand, history, intends }
+    let (demand, history, intents) = (demand(store.clone()), history(store.clone()), intents(store));
+    Started { run, filled, refresh: refresh(context), demand, history, intents }
 }
 
 /// What every watch event means besides a reconcile.
@@ -178,13 +178,10 @@ fn history<K: Reconcilable>(store: Store<Guarded<K>>) -> History {
     })
 }
 
-fn intends<K: Reconcilable>(store: Store<Guarded<K>>) -> Box<dyn Fn(&str) -> bool + Send + Sync> {
-    Box::new(move |id| {
-        let holds = |o: &Arc<Guarded<K>>| {
-            let status = o.0.as_ref().ok().and_then(Managed::status);
-            status.and_then(|status| status.intent.as_ref()).is_some_and(|intent| intent.steps.iter().any(|s| s.audit_id == id))
-        };
-        store.state().iter().any(holds)
+fn intents<K: Reconcilable>(store: Store<Guarded<K>>) -> Box<dyn Fn() -> Vec<String> + Send + Sync> {
+    Box::new(move || {
+        let open = |o: &Arc<Guarded<K>>| o.0.as_ref().ok().and_then(Managed::status).map(audit_ids).unwrap_or_default();
+        store.state().iter().flat_map(open).collect()
     })
 }
 

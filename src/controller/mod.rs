@@ -31,6 +31,7 @@ mod texts;
 mod tickets;
 mod watch;
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -96,7 +97,7 @@ pub async fn run(client: Client, options: Options, shutdown: CancellationToken) 
         filled.push(kind.filled);
         refreshes.push(kind.refresh);
         histories.push(kind.history);
-        intents.push(kind.intends);
+        intents.push(kind.intents);
         shared.orgs.add_demand(kind.demand);
     }
     let context = Arc::new(OrgContext {
@@ -114,7 +115,7 @@ pub async fn run(client: Client, options: Options, shutdown: CancellationToken) 
         // The change limit of an org is rebuilt from the statuses of its objects: those come first.
         let all = join_all(filled).await;
         // And so is what its webhook has not received yet.
-        let intended = |id: &str| intents.iter().any(|holds| holds(id));
+        let intended: HashSet<String> = intents.iter().flat_map(|open| open()).collect();
         context.shared.outbox.load(watching.namespace.as_deref(), &intended).await;
         tracing::info!(streaming, filled = all.iter().all(|ok| *ok), "watch stores are filled");
         run_orgs(&watching, context, org_writer, triggered, &ready).await;

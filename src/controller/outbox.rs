@@ -1,7 +1,7 @@
 //! The queue of audit records for the webhooks of the orgs. A record is an `AuditRecord` object from before the write that it is
 //! about leaves the status until the webhook has accepted it: nothing is lost, nothing waits for a webhook, and no volume is needed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -88,14 +88,14 @@ impl Outbox {
 
     /// Takes over the records that a process before this one left; `intended` says which of them are still in an intent. Returns
     /// once they are known, or on shutdown.
-    pub async fn load(&self, namespace: Option<&str>, intended: &dyn Fn(&str) -> bool) {
+    pub async fn load(&self, namespace: Option<&str>, intended: &HashSet<String>) {
         let mut records: Vec<(OrgName, Record)> =
             self.list(namespace).await.into_iter().filter_map(|stored| taken_over(&stored)).collect();
         records.sort_by_key(|(_, record)| record.at);
         for (org, record) in records {
             let (queue, id) = (self.queue(&org), record.id.clone());
             queue.park(record);
-            if !intended(&id) {
+            if !intended.contains(&id) {
                 queue.release(&id);
             }
         }

@@ -122,9 +122,7 @@ impl Kind for AgentAssistConfig {
 
     fn is_unapplied(desired: &Desired, memory: &Memory) -> bool {
         match &desired.content {
-            Content::Settings(settings) => {
-                diff::leaves(settings, &desired.ignore).iter().any(|(path, value)| !memory.knows(path, value))
-            }
+            Content::Settings(settings) => !memory.knows_all(settings, &desired.ignore),
             Content::Snapshot(version) => {
                 !memory.entries().iter().any(|a| a.path.is_empty() && a.digest.starts_with(&format!("v{version}-")))
             }

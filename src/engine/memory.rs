@@ -66,6 +66,11 @@ impl Memory {
         self.applied.get(path).is_some_and(|a| a.digest == json_util::short_digest(value))
     }
 
+    /// Whether every declared field was already written, or found.
+    pub fn knows_all(&self, declared: &Value, ignore: &Ignore) -> bool {
+        diff::leaves(declared, ignore).iter().all(|(path, value)| self.knows(path, value))
+    }
+
     /// What becomes of the fields that are remembered and no longer declared.
     pub fn undeclared(&self, leaves: &[(String, Value)], live: &Value, ignore: &Ignore) -> Undeclared {
         let mut out = Undeclared::default();

@@ -10,7 +10,7 @@ use super::kind::{Blocked, Kind, PlanInput, Source, Standing, State, Texts, Vers
 use super::memory::Memory;
 use super::plan::{Action, Guard, Plan, Step, Target, Why};
 use super::pointer::Ignore;
-use super::{diff, json as json_util, prompt_text};
+use super::{json as json_util, prompt_text};
 use crate::api::common::MIN_INTERVAL;
 use crate::api::conditions::Reason;
 use crate::api::{Policy, PromptTemplate};
@@ -92,7 +92,7 @@ impl Kind for PromptTemplate {
     }
 
     fn is_unapplied(desired: &Desired, memory: &Memory) -> bool {
-        diff::leaves(&desired.declared, &Ignore::default()).iter().any(|(path, value)| !memory.knows(path, value))
+        !memory.knows_all(&desired.declared, &Ignore::default())
     }
 
     fn content(state: &State) -> Value {

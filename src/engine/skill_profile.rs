@@ -11,7 +11,7 @@ use super::kind::{Blocked, Kind, PlanInput, State, Texts};
 use super::memory::Memory;
 use super::plan::{Action, Guard, Plan, Step, Target};
 use super::pointer::{self, Ignore};
-use super::{diff, display, json as json_util};
+use super::{display, json as json_util};
 use crate::api::SkillProfile;
 use crate::api::common::MIN_INTERVAL;
 use crate::api::conditions::Reason;
@@ -72,7 +72,7 @@ impl Kind for SkillProfile {
     }
 
     fn is_unapplied(desired: &Desired, memory: &Memory) -> bool {
-        diff::leaves(&desired.declared, &Ignore::default()).iter().any(|(path, value)| !memory.knows(path, value))
+        !memory.knows_all(&desired.declared, &Ignore::default())
     }
 
     fn content(state: &State) -> Value {

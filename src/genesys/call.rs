@@ -9,6 +9,7 @@ use reqwest::header::{HeaderName, HeaderValue};
 use serde_json::Value;
 use url::Url;
 
+use super::document::{Document, DocumentError};
 use super::error::{Error, ErrorKind};
 use super::retry::RetryClass;
 
@@ -143,6 +144,27 @@ pub struct Answer {
     pub correlation_id: Option<String>,
     /// Requests that this call took (T1 not counted).
     pub requests: u32,
+}
+
+impl Answer {
+    /// An error about this answer.
+    pub(super) fn refused(&self, endpoint: &'static str, kind: ErrorKind, detail: &str) -> Error {
+        let mut error = Error::new(endpoint, kind).because(detail);
+        error.requests = self.requests;
+        error
+    }
+
+    /// The body as a document; `bad` is what an answer that cannot be used means, `what` names the document in the error.
+    ///
+    /// # Errors
+    /// `bad`; for a read [`ErrorKind::Unsupported`] where the document cannot be kept: it tells nothing else the next time, while
+    /// what became of a write, a read has to tell.
+    pub(super) fn document(&self, endpoint: &'static str, bad: ErrorKind, what: &str) -> Result<Document, Error> {
+        Document::new(self.body.clone()).map_err(|error| {
+            let final_word = bad == ErrorKind::BadAnswer && matches!(error, DocumentError::Unsupported(_));
+            self.refused(endpoint, if final_word { ErrorKind::Unsupported } else { bad }, &format!("{what} is {error}"))
+        })
+    }
 }
 
 impl fmt::Debug for Answer {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::call::{Answer, Call, Gate};
 use super::client::Session;
-use super::document::{Document, DocumentError};
+use super::document::Document;
 use super::error::{Error, ErrorKind};
 use super::etag::Etag;
 use super::retry::RetryClass;
@@ -72,24 +72,12 @@ fn config(id: &str) -> [&str; 5] {
 
 /// Reads an answer; `bad` is what an answer that cannot be used means.
 fn state(endpoint: &'static str, bad: ErrorKind, id: &str, answer: Answer) -> Result<ConfigState, Error> {
-    let refused = |detail: &str| {
-        let mut error = Error::new(endpoint, bad).because(detail);
-        error.requests = answer.requests;
-        error
-    };
-    let document = Document::new(answer.body.clone()).map_err(|error| {
-        let mut refused = refused(&format!("the config is {error}"));
-        // A read tells nothing else the next time. What became of a write, a read has to tell.
-        if bad == ErrorKind::BadAnswer && matches!(error, DocumentError::Unsupported(_)) {
-            refused.kind = ErrorKind::Unsupported;
-        }
-        refused
-    })?;
+    let document = answer.document(endpoint, bad, "the config")?;
     let fields = document.parse();
     match fields.get("id") {
         None | Some(Value::Null) => {}
         Some(Value::String(found)) if found == id => {}
-        Some(_) => return Err(refused("the answer is about another config")),
+        Some(_) => return Err(answer.refused(endpoint, bad, "the answer is about another config")),
     }
     let version = fields.get("version").and_then(Value::as_i64);
     let version = version.and_then(|version| i32::try_from(version).ok());

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::call::{Answer, Call, Gate};
 use super::client::Session;
-use super::document::{Document, DocumentError};
+use super::document::Document;
 use super::error::{Error, ErrorKind};
 use super::retry::RetryClass;
 
@@ -56,21 +56,12 @@ fn profile(user_id: &str) -> [&str; 6] {
 
 /// Reads an answer; `bad` is what an answer that cannot be used means.
 fn state(endpoint: &'static str, bad: ErrorKind, user_id: &str, answer: Answer) -> Result<ProfileState, Error> {
-    let refused = |kind: ErrorKind, detail: &str| {
-        let mut error = Error::new(endpoint, kind).because(detail);
-        error.requests = answer.requests;
-        error
-    };
-    let document = Document::new(answer.body.clone()).map_err(|error| {
-        // A read tells nothing else the next time. What became of a write, a read has to tell.
-        let final_word = bad == ErrorKind::BadAnswer && matches!(error, DocumentError::Unsupported(_));
-        refused(if final_word { ErrorKind::Unsupported } else { bad }, &format!("the profile is {error}"))
-    })?;
+    let document = answer.document(endpoint, bad, "the profile")?;
     let fields = document.parse();
     match fields.get("id") {
         None | Some(Value::Null) => {}
         Some(Value::String(found)) if found == user_id => {}
-        Some(_) => return Err(refused(bad, "the answer is about another user")),
+        Some(_) => return Err(answer.refused(endpoint, bad, "the answer is about another user")),
     }
     Ok(ProfileState {
         version: fields.get("version").and_then(Value::as_i64).filter(|version| *version >= 0),

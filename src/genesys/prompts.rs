@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::call::{Answer, Call, Gate};
 use super::client::Session;
-use super::document::{Document, DocumentError};
+use super::document::Document;
 use super::error::{Error, ErrorKind};
 use super::retry::RetryClass;
 
@@ -137,15 +137,11 @@ fn path(template_id: &str) -> [&str; 6] {
 }
 
 fn version_page(answer: Answer) -> Result<VersionPage, Error> {
-    let document = Document::new(answer.body.clone()).map_err(|error| {
-        let unsupported = matches!(error, DocumentError::Unsupported(_));
-        let kind = if unsupported { ErrorKind::Unsupported } else { ErrorKind::BadAnswer };
-        refused("P1", kind, &answer, &format!("the page is {error}"))
-    })?;
+    let document = answer.document("P1", ErrorKind::BadAnswer, "the page")?;
     let fields = document.parse();
     let entities = fields.get("entities").and_then(Value::as_array);
     if !entities.is_some_and(|entities| entities.iter().all(Value::is_object)) {
-        return Err(refused("P1", ErrorKind::BadAnswer, &answer, "the page has no list of versions"));
+        return Err(answer.refused("P1", ErrorKind::BadAnswer, "the page has no list of versions"));
     }
     let page_count = fields.get("pageCount").and_then(Value::as_u64).and_then(|count| u32::try_from(count).ok());
     Ok(VersionPage {
@@ -159,8 +155,8 @@ fn version_page(answer: Answer) -> Result<VersionPage, Error> {
 
 /// Reads the answer of P2. It was accepted, whatever it says: what cannot be used is a lost answer.
 fn promoted(template_id: &str, version: Option<&str>, answer: Answer) -> Result<Promoted, Error> {
-    let lost = |detail: &str| refused("P2", ErrorKind::LostAnswer, &answer, detail);
-    let document = Document::new(answer.body.clone()).map_err(|error| lost(&format!("the version is {error}")))?;
+    let lost = |detail: &str| answer.refused("P2", ErrorKind::LostAnswer, detail);
+    let document = answer.document("P2", ErrorKind::LostAnswer, "the version")?;
     let fields = document.parse();
     match fields.get("templateId") {
         None | Some(Value::Null) => {}
@@ -176,12 +172,6 @@ fn promoted(template_id: &str, version: Option<&str>, answer: Answer) -> Result<
         return Err(lost("the answer shows no content"));
     }
     Ok(Promoted { date: answer.date, correlation_id: answer.correlation_id, requests: answer.requests, document })
-}
-
-fn refused(endpoint: &'static str, kind: ErrorKind, answer: &Answer, detail: &str) -> Error {
-    let mut error = Error::new(endpoint, kind).because(detail);
-    error.requests = answer.requests;
-    error
 }
 
 #[cfg(test)]
