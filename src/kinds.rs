@@ -16,13 +16,15 @@ pub struct KindEntry {
     pub kind: &'static str,
     /// Its CRD, as derived.
     crd: fn() -> CustomResourceDefinition,
+    /// The optional parts of its status.
+    parts: &'static [&'static str],
     /// Starts its controller.
     pub start: fn(&Arc<Shared>, &Watching) -> Started,
 }
 
 impl KindEntry {
     const fn of<K: Reconcilable + CustomResourceExt>() -> Self {
-        Self { kind: K::KIND, crd: K::crd, start: start::<K> }
+        Self { kind: K::KIND, crd: K::crd, parts: K::PARTS, start: start::<K> }
     }
 }
 
@@ -35,6 +37,7 @@ pub const KINDS: &[KindEntry] =
 /// # Errors
 /// A CRD that does not survive its finish: a defect.
 pub fn crds() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
-    let derived = [GenesysOrg::crd as fn() -> _, AuditRecord::crd].into_iter().chain(KINDS.iter().map(|kind| kind.crd));
-    derived.map(|crd| schema::finish(crd())).collect()
+    let of_kinds = KINDS.iter().map(|kind| ((kind.crd)(), kind.parts));
+    let others: [(_, &[&str]); 2] = [(GenesysOrg::crd(), &[]), (AuditRecord::crd(), &[])];
+    others.into_iter().chain(of_kinds).map(|(crd, parts)| schema::finish(crd, parts)).collect()
 }

@@ -116,6 +116,8 @@ impl Propagation {
 }
 
 impl Managed for AgentAssistConfig {
+    const PARTS: &'static [&'static str] = &["propagation"];
+
     fn managed(&self) -> &ManagedSpec {
         &self.spec.managed
     }

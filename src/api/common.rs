@@ -113,6 +113,9 @@ pub const MIN_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A managed custom resource, seen by the generic reconcile.
 pub trait Managed: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static {
+    /// The parts of [`ManagedStatus`] that not every kind has, and this one does: its CRD knows no others.
+    const PARTS: &'static [&'static str] = &[];
+
     /// The fields that every kind has.
     fn managed(&self) -> &ManagedSpec;
     /// The status, where one was ever written.
@@ -123,6 +126,10 @@ pub trait Managed: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send +
     fn policy(&self) -> Policy;
     /// Id of the remote object that this object claims.
     fn remote_id(&self) -> &str;
+    /// Reads that one check of the remote takes.
+    fn reads_a_check(&self) -> usize {
+        1
+    }
 }
 
 impl Enforcement {

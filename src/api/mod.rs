@@ -12,6 +12,7 @@ pub mod genesys_org;
 pub mod json_text;
 pub mod prompt_template;
 pub mod schema;
+pub mod skill_policy;
 pub mod skill_profile;
 pub mod status;
 
@@ -23,6 +24,7 @@ pub use json_text::JsonText;
 pub use prompt_template::{
     AbTest, ConfigMapKeyRef, ContentFrom, Limits, PromptTemplate, PromptTemplateSpec, Variable, VariableType,
 };
+pub use skill_policy::{SkillPolicy, SkillPolicySpec};
 pub use skill_profile::{SkillProfile, SkillProfileSpec};
 pub use status::ManagedStatus;
 

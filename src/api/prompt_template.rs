@@ -239,6 +239,8 @@ impl VariableType {
 }
 
 impl Managed for PromptTemplate {
+    const PARTS: &'static [&'static str] = &["unconfirmed", "takenVersion"];
+
     fn managed(&self) -> &ManagedSpec {
         &self.spec.managed
     }

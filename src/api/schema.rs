@@ -3,9 +3,12 @@
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Value, json};
 
+use super::status::OPTIONAL_PARTS;
+
 /// Adds what derive cannot express: `status` begins as "never observed" (without it kstatus takes an unseen object for
-/// ready), and no field is nullable (an explicit `null` would be a difference for GitOps tools).
-pub fn finish(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, serde_json::Error> {
+/// ready), and no field is nullable (an explicit `null` would be a difference for GitOps tools). All managed kinds share one status type;
+/// of its parts that not every kind has, the CRD knows only `parts`.
+pub fn finish(crd: CustomResourceDefinition, parts: &[&str]) -> Result<CustomResourceDefinition, serde_json::Error> {
     let mut tree = serde_json::to_value(crd)?;
     if let Some(versions) = tree.pointer_mut("/spec/versions").and_then(Value::as_array_mut) {
         for version in versions {
@@ -13,6 +16,7 @@ pub fn finish(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition,
                 drop_nullable(schema);
                 join_lines(schema);
                 default_status(schema);
+                drop_parts(schema, parts);
             }
         }
     }
@@ -29,6 +33,13 @@ fn default_status(schema: &mut Value) {
         {
             field.remove("default");
         }
+    }
+}
+
+/// Removes the parts of the status that this kind does not have.
+fn drop_parts(schema: &mut Value, kept: &[&str]) {
+    if let Some(properties) = schema.pointer_mut("/properties/status/properties").and_then(Value::as_object_mut) {
+        properties.retain(|name, _| kept.contains(&name.as_str()) || !OPTIONAL_PARTS.contains(&name.as_str()));
     }
 }
 

@@ -9,6 +9,9 @@ pub const MAX_DRIFT: usize = 20;
 /// Most history entries kept in status.
 pub const MAX_HISTORY: usize = 10;
 
+/// The parts of [`ManagedStatus`] that not every kind has.
+pub const OPTIONAL_PARTS: [&str; 6] = ["unconfirmed", "takenVersion", "propagation", "evaluation", "agents", "alerts"];
+
 /// Observed state of a managed object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -53,6 +56,17 @@ pub struct ManagedStatus {
     /// Which version handles live conversations; only with `propagation.verify`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub propagation: Option<PropagationStatus>,
+    /// The last evaluation of metrics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluation: Option<Evaluation>,
+    /// Every agent of the last evaluation, in the order of `spec.userIds`: what was measured, what follows, and what was done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub agents: Vec<AgentResult>,
+    /// Alerts for supervisors that are due and were not answered yet; they are sent until they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub alerts: Vec<DueAlert>,
     /// The last handled value of the annotation `assist-operator.dev/reconcile-requested-at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
@@ -76,6 +90,9 @@ impl Default for ManagedStatus {
             pending_plan: None,
             history: Vec::new(),
             propagation: None,
+            evaluation: None,
+            agents: Vec::new(),
+            alerts: Vec::new(),
             last_handled_reconcile_at: None,
         }
     }
@@ -187,6 +204,93 @@ pub struct IntentStep {
     /// Estimated tokens of a prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimated_tokens: Option<f64>,
+    /// The level of the skill that the write changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<LevelChange>,
+}
+
+/// The level of a skill before and after a write.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LevelChange {
+    /// Level before, with two decimals.
+    pub from: String,
+    /// Level after, with two decimals.
+    pub to: String,
+    /// Whether supervisors are told of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alert: bool,
+}
+
+/// An evaluation of metrics.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Evaluation {
+    /// When the metrics were read.
+    pub time: Time,
+    /// Generation of this object that was evaluated.
+    pub generation: i64,
+    /// First day of the window, UTC.
+    pub date_from: String,
+    /// The day after the last day of the window, UTC.
+    pub date_to: String,
+}
+
+/// What an evaluation made of one agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentResult {
+    /// Id of the agent.
+    pub user_id: String,
+    /// Average satisfaction of the agent's customers; unset where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csat: Option<f64>,
+    /// Average handle time in seconds; unset where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aht: Option<f64>,
+    /// Level before; unset where the agent lacks the skill, or was not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<f64>,
+    /// Level that the evaluation arrived at, after `maxStep`; unset where it arrived at none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<f64>,
+    /// What was done about it.
+    pub action: AgentAction,
+    /// Why, in one word: `Scored`, `StepLimited` (`maxStep` keeps the level from the score), `SkillMissing`, `InsufficientData`,
+    /// `BadData`, `ManagedByProfile` (a SkillProfile declares this skill of this agent), or the reason of a failure.
+    pub reason: String,
+    /// What happened, where it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// What was done about an agent's level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum AgentAction {
+    /// The target was written.
+    Applied,
+    /// The target would be written, and `spec.mode` is `Propose`.
+    Proposed,
+    /// The target is to be written.
+    Pending,
+    /// The level is the target already, which counts at two decimals.
+    Unchanged,
+    /// The agent is left alone.
+    Skipped,
+    /// It could not be done.
+    Failed,
+}
+
+/// An alert for supervisors that is due.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DueAlert {
+    /// Id of the agent.
+    pub user_id: String,
+    /// Level before, with two decimals.
+    pub from: String,
+    /// Level after, with two decimals.
+    pub to: String,
 }
 
 /// A plan that waits for approval.
@@ -204,8 +308,11 @@ pub struct PendingPlan {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryEntry {
-    /// Remote version that the write made.
+    /// Remote version that the write made; empty where one plan wrote to several remote objects.
     pub version: String,
+    /// Writes of the plan, where there were several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writes: Option<i32>,
     /// Generation of this object that was written.
     pub generation: i64,
     /// Digest of the plan.

@@ -234,6 +234,7 @@ mod tests {
     fn repair(seconds: i64) -> HistoryEntry {
         HistoryEntry {
             version: "1".into(),
+            writes: None,
             generation: 1,
             digest: String::new(),
             time: Time(at(seconds)),

@@ -234,6 +234,7 @@ fn accepted(step: &Step, sent: &Sent) -> bool {
 fn history(step: &Step, plan: &Plan, generation: i64, time: jiff::Timestamp) -> HistoryEntry {
     HistoryEntry {
         version: step.version.clone(),
+        writes: None,
         generation,
         digest: plan.digest(),
         time: Time(time),

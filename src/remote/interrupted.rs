@@ -79,6 +79,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         let why = if intent.why.is_empty() { known.as_str().to_owned() } else { intent.why.clone() };
         self.out.written.push(HistoryEntry {
             version: step.version.clone(),
+            writes: None,
             generation,
             digest: intent.digest.clone(),
             time: intent.time.clone(),
