@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
-use crate::api::{AgentAssistConfig, AuditRecord, GenesysOrg, PromptTemplate, SkillProfile, schema};
+use crate::api::{AgentAssistConfig, AuditRecord, GenesysOrg, PromptTemplate, SkillPolicy, SkillProfile, schema};
 use crate::controller::kind::{Started, start};
 use crate::controller::reconcile::{Reconcilable, Shared};
 use crate::controller::stream::Watching;
@@ -29,8 +29,12 @@ impl KindEntry {
 }
 
 /// All managed kinds.
-pub const KINDS: &[KindEntry] =
-    &[KindEntry::of::<AgentAssistConfig>(), KindEntry::of::<PromptTemplate>(), KindEntry::of::<SkillProfile>()];
+pub const KINDS: &[KindEntry] = &[
+    KindEntry::of::<AgentAssistConfig>(),
+    KindEntry::of::<PromptTemplate>(),
+    KindEntry::of::<SkillProfile>(),
+    KindEntry::of::<SkillPolicy>(),
+];
 
 /// The CRDs of all kinds, of the org and of the queue of audit records, as they are installed.
 ///

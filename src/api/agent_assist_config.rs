@@ -8,6 +8,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::common::{Enforcement, GoDuration, MAX_DURATION, Managed, ManagedSpec, Policy};
+use super::durations;
 use super::json_text::JsonText;
 use super::status::ManagedStatus;
 
@@ -91,7 +92,8 @@ pub struct Propagation {
     /// How long to wait for it, for example `30m`, which is also the value when unset. After it, no traffic at all is
     /// `Unverified` (Ready), traffic only on older versions is `PropagationTimeout` (not Ready with `gate`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = ("self.matches('^([0-9]+(h|m|s))+$')", "propagation.timeout must be a duration such as 90s, 10m or 1h30m"))]
+    #[x_kube(validation = durations::form("propagation.timeout must be a duration such as 90s, 10m or 1h30m"))]
+    #[x_kube(validation = durations::range("0s", "propagation.timeout must be at most 8760h"))]
     pub timeout: Option<GoDuration>,
 }
 

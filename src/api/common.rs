@@ -7,6 +7,7 @@ use kube::{KubeSchema, Resource};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::durations;
 use super::status::ManagedStatus;
 
 /// A reference to the connection that an object uses.
@@ -51,7 +52,8 @@ impl GoDuration {
     }
 }
 
-/// What the operator may do about a difference.
+/// What to do about a difference: `Enforce` (when unset) writes it; `ReportDrift` writes a change of this spec and only reports what
+/// others changed; `Observe` never writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Policy {
     /// Write every difference, whoever made it.
@@ -99,8 +101,8 @@ pub struct Enforcement {
     /// Time between two drift checks, for example `10m`, which is also the value when unset; at least `30s`. A check may
     /// come up to a tenth earlier, never later unless the org's call budget is too small (`BudgetSufficient` on the org).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = ("self.matches('^([0-9]+(h|m|s))+$')", "interval must be a duration such as 90s, 10m or 1h30m"))]
-    #[x_kube(validation = ("!self.matches('^([0-9]+(h|m|s))+$') || (self.matches('^([0-9]{1,6}(h|m|s)){1,3}$') && duration(self) >= duration('30s') && duration(self) <= duration('8760h'))", "interval must be at least 30s, since the API allows few calls a minute, and at most 8760h"))]
+    #[x_kube(validation = durations::form("interval must be a duration such as 90s, 10m or 1h30m"))]
+    #[x_kube(validation = durations::range("30s", "interval must be at least 30s, since the API allows few calls a minute, and at most 8760h"))]
     pub interval: Option<GoDuration>,
 }
 

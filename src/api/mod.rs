@@ -8,6 +8,7 @@ pub mod agent_assist_config;
 pub mod audit_record;
 pub mod common;
 pub mod conditions;
+mod durations;
 pub mod genesys_org;
 pub mod json_text;
 pub mod prompt_template;

@@ -83,7 +83,8 @@ pub struct SkillLevel {
     pub proficiency: f64,
 }
 
-/// What happens to skills that are not listed.
+/// What happens to skills of the agent that are not listed: `Keep` (when unset) leaves them as they are; `Remove` removes them, and claims
+/// every skill of this agent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Unlisted {
     /// They stay as they are.

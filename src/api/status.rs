@@ -167,6 +167,9 @@ pub struct Intent {
     /// One entry for each write.
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub steps: Vec<IntentStep>,
+    /// Whether alerts of these writes could not be sent: all of them are due then, not that of the last write alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alerts_held: bool,
     /// The fields that the writes would create.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
@@ -308,7 +311,8 @@ pub struct PendingPlan {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryEntry {
-    /// Remote version that the write made; empty where one plan wrote to several remote objects.
+    /// Remote version that the write made; unset where one plan wrote to several remote objects.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub version: String,
     /// Writes of the plan, where there were several.
     #[serde(default, skip_serializing_if = "Option::is_none")]

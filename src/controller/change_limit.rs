@@ -8,6 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::engine::Why;
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
+/// Who yields to a change of spec looks again after that.
+const YIELD: SignedDuration = SignedDuration::from_secs(10);
 
 #[derive(Default)]
 struct Inner {
@@ -80,9 +82,13 @@ impl Inner {
         self.expire(now);
         let limit = self.per_hour?;
         let full = self.attempts.len() >= limit;
-        let yields = why == Why::DriftRepair && self.waiting.iter().any(|other| other != object);
+        let yields = why != Why::SpecChange && self.waiting.iter().any(|other| other != object);
         if why == Why::Restore || !(full || yields) {
             return None;
+        }
+        if !full {
+            // Its turn comes once the change that waits was written.
+            return now.checked_add(YIELD).ok();
         }
         let oldest = self.attempts.get(self.attempts.len().saturating_sub(limit)).copied().unwrap_or(now);
         oldest.checked_add(HOUR).ok()

@@ -1,5 +1,6 @@
 //! Which event an outcome deserves: at most one, and only where something changed. Pure.
 
+use super::evaluation;
 use super::outcome::{EventDraft, Facts, Verdict, last_write, ready_reason};
 use crate::api::ManagedStatus;
 use crate::api::conditions::{self, READY, Reason};
@@ -12,7 +13,8 @@ const MAX_NOTE: usize = 900;
 /// The event of an outcome.
 pub fn draft(verdict: &Verdict<'_>, facts: &Facts<'_>, status: &ManagedStatus) -> Option<EventDraft> {
     let draft = match verdict {
-        Verdict::Converged(convergence) => written(convergence)
+        Verdict::Converged(convergence) => evaluation::event(convergence, facts.previous, status)
+            .or_else(|| written(convergence))
             .or_else(|| released(convergence, facts))
             .or_else(|| drifted(convergence, facts, status))
             .or_else(|| warned(convergence, facts, status)),

@@ -15,12 +15,15 @@ use super::gone;
 use super::load::requested;
 use super::metrics::ByKind;
 use super::orgs::{Demand, History, OrgName, Orgs};
+use super::pairs;
 use super::reconcile::{KindContext, Reconcilable, Shared, audit_ids, reconcile};
 use super::report::Written;
 use super::schedule::Schedule;
 use super::stream::{Guarded, Watching};
 use super::tickets::Tickets;
 use crate::api::Managed;
+use crate::api::skill_policy::MAX_USERS as MAX_WRITES;
+use crate::api::status::HistoryEntry;
 
 /// A started kind.
 pub struct Started {
@@ -71,6 +74,7 @@ pub fn start<K: Reconcilable>(shared: &Arc<Shared>, watching: &Watching) -> Star
         let store = store.clone();
         async move { store.wait_until_ready().await.is_ok() }.boxed()
     };
+    shared.pairs.add(pairs::of_kind(store.clone()));
     let (demand, history, intents) = (demand(store.clone()), history(store.clone()), intents(store));
     Started { run, filled, refresh: refresh(context), demand, history, intents }
 }
@@ -159,7 +163,8 @@ fn demand<K: Reconcilable>(store: Store<Guarded<K>>) -> Demand {
     Box::new(move |org| {
         let checks = |o: &Arc<Guarded<K>>| match &o.0 {
             Ok(object) if !object.managed().suspend.unwrap_or(false) => {
-                60.0 / object.interval().max(Duration::from_secs(1)).as_secs_f64()
+                let reads = f64::from(u32::try_from(object.reads_a_check()).unwrap_or(u32::MAX));
+                reads * 60.0 / object.interval().max(Duration::from_secs(1)).as_secs_f64()
             }
             _ => 0.0,
         };
@@ -171,11 +176,17 @@ fn history<K: Reconcilable>(store: Store<Guarded<K>>) -> History {
     Box::new(move |org| {
         let objects = of_org(&store, Some(org));
         let times = |o: &Arc<Guarded<K>>| match &o.0 {
-            Ok(object) => object.status().into_iter().flat_map(|s| s.history.iter().map(|h| h.time.0)).collect::<Vec<_>>(),
+            Ok(object) => object.status().into_iter().flat_map(|s| &s.history).flat_map(attempts).collect::<Vec<_>>(),
             Err(_) => Vec::new(),
         };
         objects.iter().flat_map(times).collect()
     })
+}
+
+/// The time of an entry, once for each of its writes.
+fn attempts(entry: &HistoryEntry) -> impl Iterator<Item = jiff::Timestamp> {
+    let writes = usize::try_from(entry.writes.unwrap_or(1)).unwrap_or(1).min(MAX_WRITES);
+    std::iter::repeat_n(entry.time.0, writes)
 }
 
 fn intents<K: Reconcilable>(store: Store<Guarded<K>>) -> Box<dyn Fn() -> Vec<String> + Send + Sync> {

@@ -1,5 +1,6 @@
 //! The cluster as the ledger of a write: intent in status, live checks from the watch store, audit line and metrics.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,24 +8,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use kube::core::NamespaceResourceScope;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::{Resource, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::change_limit::ChangeLimit;
 use super::metrics::{ByKind, ByOutcome};
 use super::orgs::OrgName;
-use super::reconcile::{KindContext, Shared};
+use super::reconcile::{KindContext, Shared, audit_ids};
 use super::report;
 use super::stream::Guarded;
 use crate::api::ManagedStatus;
-use crate::api::status::Intent;
 use crate::clock;
 use crate::engine::Why;
 use crate::genesys::{Gate, Halted};
 use crate::remote::Remote;
 use crate::remote::audit::AuditRecord;
-use crate::remote::ledger::Ledger;
+use crate::remote::ledger::{Intended, Ledger};
 
 /// The ledger of one object.
 pub struct ClusterLedger<'a, K: Remote> {
@@ -36,10 +36,14 @@ pub struct ClusterLedger<'a, K: Remote> {
     pub status: &'a ManagedStatus,
     /// Its org.
     pub org: &'a OrgName,
+    /// {API host, client id}.
+    pub key: &'a str,
     /// Change limit of the org.
     pub limit: &'a ChangeLimit,
     /// Set once an intent was recorded: the status must be patched once more.
     pub intended: AtomicBool,
+    /// The status that was recorded last.
+    pub last: Mutex<Option<ManagedStatus>>,
     /// Ids of the audit records that are safe now.
     pub recorded: Mutex<Vec<String>>,
 }
@@ -59,8 +63,9 @@ impl<K> Ledger for ClusterLedger<'_, K>
 where
     K: Remote + Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Debug,
 {
-    async fn intend(&self, intent: Intent) -> Result<(), String> {
-        let status = ManagedStatus { intent: Some(intent), ..self.status.clone() };
+    async fn intend(&self, intended: &Intended<'_>) -> Result<(), String> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let status = intended.status(last.as_ref().unwrap_or(self.status));
         let shared = &self.context.shared;
         if shared.outbox.has_unsaved(self.org) {
             return Err("an earlier audit record is not stored yet; the API server did not take it".to_owned());
@@ -69,13 +74,36 @@ where
         match report::patch_status(&shared.client, self.object, &status).await {
             Ok(answered) => {
                 shared.metrics.status_patches.get_or_create(&ByKind { kind: K::KIND }).inc();
-                self.context.written.put(&answered, status);
+                self.context.written.put(&answered, status.clone());
+                *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
                 // The answer is the live object: a write without a guard needs one last look at it.
                 unchanged(self.object, &answered).map_err(str::to_owned)
             }
             Err(error) if report::is_gone(&error) => Err("the object is gone".to_owned()),
             Err(error) => Err(format!("the intent could not be recorded in status: {error}")),
         }
+    }
+
+    async fn look(&self) -> Result<(), String> {
+        let namespace = self.object.namespace().unwrap_or_default();
+        let api: Api<K> = Api::namespaced(self.context.shared.client.clone(), &namespace);
+        let live = match api.get(&self.object.name_any()).await {
+            Ok(live) => live,
+            Err(error) if report::is_gone(&error) => return Err("the object was deleted".to_owned()),
+            Err(error) => return Err(format!("the object could not be looked at: {error}")),
+        };
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = last.as_ref().unwrap_or(self.status);
+        let live_status = live.status().cloned().unwrap_or_default();
+        if (audit_ids(&live_status), &live_status.alerts) != (audit_ids(ours), &ours.alerts) {
+            return Err("another process goes on with its writes".to_owned());
+        }
+        unchanged(self.object, &live).map_err(str::to_owned)
+    }
+
+    async fn claimed(&self, skill: &str, users: &[String]) -> BTreeSet<String> {
+        let shared = &self.context.shared;
+        shared.pairs.claimed(&shared.orgs, self.key, skill, users).await
     }
 
     fn gate(&self) -> Gate {

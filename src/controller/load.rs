@@ -11,6 +11,7 @@ use kube::runtime::reflector::ObjectRef;
 use tokio::time::Instant;
 
 use super::claims::{self, Claimant};
+use super::evaluation;
 use super::orgs::{Access, Granted, OrgName, Orgs};
 use super::outcome::{self, REFUSAL, Verdict};
 use super::reconcile::KindContext;
@@ -237,7 +238,11 @@ fn load<K: Remote>(context: &Arc<KindContext<K>>, object: K) -> Result<Loaded<K>
 /// hour again; propagation is asked for soon.
 fn first_entry<K: Remote>(object: &K, status: &ManagedStatus, uid: &str, generation: i64, epoch: u64) -> Entry {
     let at_rest = status.observed_generation == generation && outcome::is_settled(status) && status.intent.is_none();
-    let mut entry = Entry::new(at_rest.then(|| phase(uid, object.interval())), epoch);
+    let first_check = || {
+        let evaluation = evaluation::due_in(status, object.interval(), clock::now());
+        evaluation.unwrap_or_else(|| phase(uid, object.interval()))
+    };
+    let mut entry = Entry::new(at_rest.then(first_check), epoch);
     let ready = conditions::find(&status.conditions, READY).filter(|_| at_rest);
     entry.refusal = ready.and_then(|ready| {
         let reason = [Reason::RemoteRejected, Reason::PermissionDenied].into_iter().find(|r| r.as_str() == ready.reason)?;
@@ -313,16 +318,11 @@ async fn duplicate<K: Remote>(context: &Arc<KindContext<K>>, loaded: &Loaded<K>,
         let Ok(other) = guarded.0.as_ref() else { continue };
         let namespace = other.namespace().unwrap_or_default();
         let org = Orgs::name_of(&other.managed().org_ref, &namespace);
-        let connected = org == loaded.org
-            || match context.shared.orgs.access(&org, K::KIND, &namespace).await {
-                Access::Granted(theirs) => theirs.connection.key == granted.connection.key,
-                Access::Unknown => return Claim::Unknown,
-                // Not usable now, and yet its objects keep what they hold.
-                Access::Unusable(..) => {
-                    context.shared.orgs.entry(&org).is_some_and(|e| e.key.as_ref() == Some(&granted.connection.key))
-                }
-                Access::Missing(_) => false,
-            };
+        let connected = match context.shared.orgs.shares(&org, K::KIND, &namespace, &granted.connection.key).await {
+            _ if org == loaded.org => true,
+            Some(connected) => connected,
+            None => return Claim::Unknown,
+        };
         if connected {
             claimants.extend(loaded.object.overlap(other).map(|claimed| claimant(other, claimed)));
         }

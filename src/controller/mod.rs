@@ -6,10 +6,12 @@
 mod audit_log;
 mod change_limit;
 mod claims;
+mod evaluation;
 mod event;
 mod events;
 mod gone;
 pub mod kind;
+mod learned;
 mod ledger;
 mod load;
 pub mod metrics;
@@ -19,6 +21,7 @@ mod org_status;
 mod orgs;
 mod outbox;
 pub mod outcome;
+mod pairs;
 mod polls;
 mod probes;
 pub mod reconcile;
@@ -84,6 +87,7 @@ pub async fn run(client: Client, options: Options, shutdown: CancellationToken) 
         outbox: Outbox::new(client.clone(), metrics.clone(), trigger.clone(), shutdown.clone()),
         orgs: Orgs::new(client.clone(), org_store.clone(), options.allowed, metrics.observer(), trigger),
         states: States::default(),
+        pairs: pairs::Pairs::default(),
         events: events::Events::new(client.clone(), instance()),
         metrics: metrics.clone(),
         shutdown: shutdown.clone(),

@@ -224,6 +224,17 @@ impl Orgs {
         Some(labels)
     }
 
+    /// Whether an object of `namespace` that refers to `name` has its remote objects where `key` says. `None`: not known yet.
+    pub async fn shares(&self, name: &OrgName, kind: &str, namespace: &str, key: &str) -> Option<bool> {
+        match self.access(name, kind, namespace).await {
+            Access::Granted(granted) => Some(granted.connection.key == key),
+            Access::Unknown => None,
+            // Not usable now, and yet its objects keep what they hold.
+            Access::Unusable(..) => Some(self.entry(name).is_some_and(|entry| entry.key.as_deref() == Some(key))),
+            Access::Missing(_) => Some(false),
+        }
+    }
+
     /// The entry of an org.
     pub fn entry(&self, name: &OrgName) -> Option<OrgEntry> {
         lock(&self.entries).get(name).cloned()

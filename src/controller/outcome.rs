@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::evaluation;
 use super::summary::{Summary, set_conditions};
 use super::watch::{polled, propagation};
 use crate::api::Policy;
@@ -186,6 +187,7 @@ fn record(status: &mut ManagedStatus, convergence: &Convergence, facts: &Facts<'
     let moved = status.remote.as_ref().is_some_and(|r| r.host != convergence.remote.host || r.id != convergence.remote.id);
     if moved {
         (status.applied, status.history, status.propagation) = (Vec::new(), Vec::new(), None);
+        (status.evaluation, status.agents) = (None, Vec::new());
     }
     status.remote = Some(convergence.remote.clone());
     status.intent = if convergence.keep_intent { convergence.intent.clone().or(status.intent.take()) } else { None };
@@ -198,6 +200,11 @@ fn record(status: &mut ManagedStatus, convergence: &Convergence, facts: &Facts<'
         status.history.insert(0, entry.clone());
     }
     status.history.truncate(MAX_HISTORY);
+    if let Some(evaluated) = &convergence.evaluated {
+        status.evaluation = Some(evaluated.evaluation.clone());
+        status.agents.clone_from(&evaluated.agents);
+    }
+    status.alerts.clone_from(&convergence.alerts);
     let plan = convergence.plan.as_ref();
     if !matches!(convergence.end, End::Failed(_)) && (convergence.end != End::Done || plan.is_some_and(|p| !p.drift.is_empty())) {
         // Not in sync: there is nothing whose propagation could be watched.
@@ -209,16 +216,26 @@ fn record(status: &mut ManagedStatus, convergence: &Convergence, facts: &Facts<'
     }
     status.drift = plan.map(|plan| drift(plan, &convergence.end, facts)).unwrap_or_default();
     status.pending_plan = match (&convergence.end, plan) {
-        (End::Held { reason: Reason::AwaitingApproval, .. }, Some(plan)) => Some(PendingPlan {
-            digest: plan.digest(),
-            changes: plan.changes().take(MAX_SHOWN).map(ToString::to_string).collect(),
-        }),
+        (End::Held { reason: Reason::AwaitingApproval, .. }, Some(plan)) => {
+            Some(PendingPlan { digest: plan.digest(), changes: shown(plan) })
+        }
         _ => None,
     };
 }
 
+/// The changes of a plan, as many as a person reads.
+fn shown(plan: &Plan) -> Vec<String> {
+    let more = plan.changes().count().saturating_sub(MAX_SHOWN);
+    let more = (more > 0).then(|| format!("and {more} more"));
+    plan.lines().take(MAX_SHOWN).chain(more).collect()
+}
+
 /// Differences that stay: those that the policy leaves alone, and those of a plan that did not run.
 fn drift(plan: &Plan, end: &End, facts: &Facts<'_>) -> Vec<DriftItem> {
+    if plan.evaluated.is_some() {
+        // Each of them is in the list of agents.
+        return Vec::new();
+    }
     let unwritten = plan.changes().filter(|_| !matches!(end, End::Done));
     let item = |change: &crate::engine::Change| {
         let (actual, desired) = change.sides();
@@ -264,6 +281,9 @@ fn failed(failure: &Failure) -> Summary {
 }
 
 fn done(status: &mut ManagedStatus, convergence: &Convergence, facts: &Facts<'_>) -> Summary {
+    if convergence.evaluated.is_some() {
+        return evaluation::summary(status, convergence);
+    }
     let version = convergence.remote.version.as_deref().unwrap_or("unknown");
     if !status.drift.is_empty() {
         let count = convergence.plan.as_ref().map_or(0, |p| p.drift.len());

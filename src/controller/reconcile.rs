@@ -16,14 +16,17 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::evaluation;
 use super::events::Events;
 use super::gone::{self, UnderWay};
+use super::learned;
 use super::ledger::ClusterLedger;
 use super::load::{self, Due, Loaded, Preflight, preflight};
 use super::metrics::{ByKind, Metrics};
 use super::orgs::{Granted, Orgs};
 use super::outbox::Outbox;
 use super::outcome::{self, EventDraft, Facts, Outcome, Verdict, outcome};
+use super::pairs::Pairs;
 use super::polls;
 use super::report::{self, Written};
 use super::schedule::Schedule;
@@ -36,8 +39,7 @@ use crate::engine::{Plan, Why, display};
 use crate::genesys::{Session, Ticket};
 use crate::remote::Remote;
 use crate::remote::audit::Subject;
-use crate::remote::converge::{Convergence, End, Request, converge};
-use crate::remote::failure::{Failure, Retry};
+use crate::remote::converge::{Request, converge};
 use crate::remote::states::States;
 
 /// What all kinds share.
@@ -50,6 +52,8 @@ pub struct Shared {
     pub outbox: Outbox,
     /// The last remote states seen.
     pub states: States,
+    /// Skills of users that objects declare.
+    pub pairs: Pairs,
     /// Metrics.
     pub metrics: Arc<Metrics>,
     /// Events.
@@ -167,13 +171,7 @@ async fn call<K: Reconcilable>(
     if loaded.due == Due::Poll {
         return ask(context, loaded, &mut session, watch.as_ref(), granted.stretch).await;
     }
-    let subject = Subject {
-        org: granted.label.clone(),
-        namespace: loaded.object.namespace().unwrap_or_default(),
-        kind: K::KIND.to_owned(),
-        name: loaded.object.name_any(),
-        generation: loaded.generation,
-    };
+    let subject = subject(&loaded, &granted);
     let approval = granted.approval || loaded.object.managed().approval.as_ref().and_then(|a| a.required).unwrap_or(false);
     let request = Request {
         object: &loaded.object,
@@ -189,14 +187,17 @@ async fn call<K: Reconcilable>(
         refused: loaded.entry.refusal.as_ref(),
         requested: loaded.due == Due::Requested,
         immediate_retry: anew || loaded.entry.immediate_retry,
+        resumes: evaluation::resumes(&loaded, load::now()),
     };
     let ledger = ClusterLedger {
         context,
         object: &loaded.object,
         status: &loaded.status,
         org: &loaded.org,
+        key: &granted.connection.key,
         limit: &granted.limit,
         intended: AtomicBool::new(false),
+        last: Mutex::default(),
         recorded: Mutex::default(),
     };
     let convergence = tokio::select! {
@@ -206,10 +207,20 @@ async fn call<K: Reconcilable>(
     drop(session);
     let intended = ledger.intended.load(Ordering::Relaxed);
     loaded.entry.recorded.extend(ledger.recorded.into_inner().unwrap_or_else(PoisonError::into_inner));
-    measure::<K>(context, &convergence);
-    learn(context, &mut loaded, &convergence);
+    learned::measure::<K>(context, &convergence);
+    learned::learn(context, &mut loaded, &convergence);
     conclude(context, loaded, &Verdict::Converged(&convergence), watch.as_ref().map(|w| (w, None)), granted.stretch, intended)
         .await
+}
+
+fn subject<K: Reconcilable>(loaded: &Loaded<K>, granted: &Granted) -> Subject {
+    Subject {
+        org: granted.label.clone(),
+        namespace: loaded.object.namespace().unwrap_or_default(),
+        kind: K::KIND.to_owned(),
+        name: loaded.object.name_any(),
+        generation: loaded.generation,
+    }
 }
 
 /// Resolves at shutdown, before anything was written: a read that hangs must not hold up the end of the process. What was
@@ -240,32 +251,6 @@ async fn ask<K: Reconcilable>(
     conclude(context, loaded, &Verdict::Polled(failure), watch.map(|watch| (watch, traffic)), stretch, false).await
 }
 
-/// What this process remembers of a convergence.
-fn learn<K: Reconcilable>(context: &KindContext<K>, loaded: &mut Loaded<K>, convergence: &Convergence) {
-    let entry = &mut loaded.entry;
-    if convergence.observed || !convergence.written.is_empty() {
-        entry.observed = Some(Instant::now());
-    }
-    match &convergence.end {
-        End::Done => (entry.immediate_retry, entry.refusal) = (true, None),
-        End::LostGuard(_) => entry.immediate_retry = false,
-        End::Failed(Failure { reason: Reason::AuthenticationFailed, .. } | Failure { retry: Retry::After(_), .. }) => {
-            context.shared.orgs.recheck(&loaded.org)
-        }
-        _ => {}
-    }
-}
-
-fn measure<K: Reconcilable>(context: &KindContext<K>, convergence: &Convergence) {
-    let metrics = &context.shared.metrics;
-    let kind = ByKind { kind: K::KIND };
-    if let Some(plan) = &convergence.plan {
-        metrics.plans.get_or_create(&kind).inc_by(u64::from(!plan.is_empty()));
-        metrics.drift.get_or_create(&kind).inc_by(plan.drift.len() as u64);
-    }
-    metrics.conflicts.get_or_create(&kind).inc_by(u64::from(convergence.conflicts));
-}
-
 /// Phases 7 and 8, and when to look again.
 async fn conclude<K: Reconcilable>(
     context: &Arc<KindContext<K>>,
@@ -289,7 +274,7 @@ async fn conclude<K: Reconcilable>(
     if matches!(verdict, Verdict::Polled(_)) {
         loaded.entry.polls = loaded.entry.polls.saturating_add(1);
     } else {
-        loaded.entry.plan(next, loaded.object.interval().mul_f64(stretch.max(1.0)), fastrand::f64());
+        evaluation::plan_next(&mut loaded, next, &status, stretch);
     }
     polls::schedule(&mut loaded, &status);
     queue_for_limit(context, &loaded, verdict, &status);

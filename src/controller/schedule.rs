@@ -41,6 +41,8 @@ pub struct Entry {
     pub observed: Option<Instant>,
     /// Version of the Secret at the last call.
     pub secret_version: Option<String>,
+    /// What is due is a look at everything, which did not come to its end yet.
+    pub reads_all: bool,
     /// The last status could not be written.
     pub dirty: bool,
     /// Audit records that may be delivered once the status no longer holds their intent.
@@ -93,6 +95,7 @@ impl Entry {
             poll_due: None,
             observed: None,
             secret_version: None,
+            reads_all: false,
             dirty: false,
             recorded: Vec::new(),
         }

@@ -95,7 +95,7 @@ impl Kind for AgentAssistConfig {
         }
     }
 
-    fn targets(desired: &Desired) -> Vec<Target> {
+    fn targets(desired: &Desired, _: &PlanInput<'_>) -> Vec<Target> {
         let config = Target::new(CONFIG, &desired.id);
         match desired.content {
             Content::Settings(_) => vec![config],
@@ -215,6 +215,7 @@ fn finish(draft: Draft, action: Action, target: Target, state: &State) -> Result
         before_hash: json_util::canonical_hash(&before),
         after_hash: json_util::canonical_hash(&draft.after),
         tokens: None,
+        level: None,
     });
     Ok(plan)
 }

@@ -34,18 +34,7 @@ fn plan_of(desired: &Desired, observed: &Observed, applied: Vec<AppliedField>, p
         ..Default::default()
     };
     let memory = Memory::of(Some(&status), "h", "c1");
-    AgentAssistConfig::plan(
-        desired,
-        &PlanInput {
-            observed,
-            memory: &memory,
-            unconfirmed: None,
-            taken: None,
-            numbers: &[],
-            policy,
-            now: jiff::Timestamp::UNIX_EPOCH,
-        },
-    )
+    AgentAssistConfig::plan(desired, &PlanInput::new(observed, &memory, policy, jiff::Timestamp::UNIX_EPOCH))
 }
 
 fn spec(config: Value) -> Value {

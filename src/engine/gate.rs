@@ -210,6 +210,7 @@ mod tests {
             before_hash: None,
             after_hash: None,
             tokens: None,
+            level: None,
         };
         Plan { steps: vec![step], ..Plan::default() }
     }

@@ -1,7 +1,7 @@
 //! What a kind brings to the engine: its rules, its targets, and its plan.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -10,6 +10,7 @@ use super::finding::Finding;
 use super::memory::Memory;
 use super::plan::{Guard, Plan, Target};
 use crate::api::conditions::Reason;
+use crate::api::status::{AgentResult, Evaluation, IntentStep};
 use crate::api::{Managed, Policy};
 
 /// A managed kind. One file in each layer; this is the engine's.
@@ -27,8 +28,21 @@ pub trait Kind: Managed {
     }
     /// Phase 2: the desired state, or all findings. `texts` holds the sources that could be read.
     fn validate(&self, texts: &Texts) -> Result<Self::Desired, Vec<Finding>>;
-    /// What phase 3 reads. The first target is the one that `status.remote` is about.
-    fn targets(desired: &Self::Desired) -> Vec<Target>;
+    /// What phase 3 reads, given what it has read so far: asked again until everything is read. The very first target is the one
+    /// that `status.remote` is about.
+    fn targets(desired: &Self::Desired, input: &PlanInput<'_>) -> Vec<Target>;
+    /// Whether the failure of a target is its own: the others go on, and the plan says what became of it.
+    fn fails_alone(_target: &Target) -> bool {
+        false
+    }
+    /// The pairs of a skill and users that this object writes only where no object declares them (see [`Kind::declares`]).
+    fn pairs(_desired: &Self::Desired) -> Option<(&str, &[String])> {
+        None
+    }
+    /// Whether this object declares a skill of a user.
+    fn declares(&self, _user: &str, _skill: &str) -> bool {
+        false
+    }
     /// What both objects claim of the remote, where they claim the same: one of them has to yield.
     fn overlap(&self, other: &Self) -> Option<String> {
         (self.remote_id() == other.remote_id()).then(|| self.remote_id().to_owned())
@@ -47,6 +61,10 @@ pub trait Kind: Managed {
             Ordering::Equal => Standing::At(Box::new(state.clone())),
             Ordering::Greater => Standing::Beyond,
         })
+    }
+    /// Whether a state holds what a write would have made, where that can be told without a plan.
+    fn holds(_desired: &Self::Desired, _step: &IntentStep, _state: &State) -> Option<bool> {
+        None
     }
     /// Whether and how propagation of a write is watched.
     fn propagation(_desired: &Self::Desired) -> Option<super::propagation::Watch> {
@@ -102,8 +120,25 @@ pub struct PlanInput<'a> {
     pub numbers: &'a [String],
     /// What may be done about a difference.
     pub policy: Policy,
-    /// The time.
+    /// The users whose pair somebody declares (see [`Kind::pairs`]).
+    pub claimed: &'a BTreeSet<String>,
+    /// The evaluation that goes on; `None`: a new one.
+    pub unfinished: Option<Unfinished<'a>>,
+    /// The writes of an intent whose outcome is unknown: what they are about is read, too.
+    pub intended: &'a [IntentStep],
+    /// Generation of the object.
+    pub generation: i64,
+    /// When the look at the remote began.
     pub now: Timestamp,
+}
+
+/// An evaluation that status remembers and that is not done.
+#[derive(Clone, Copy, Debug)]
+pub struct Unfinished<'a> {
+    /// The evaluation.
+    pub evaluation: &'a Evaluation,
+    /// What it made of each agent.
+    pub agents: &'a [AgentResult],
 }
 
 /// The live state by target.
@@ -116,6 +151,13 @@ pub enum Seen {
     Present(State),
     /// 404.
     Absent,
+    /// It could not be read, and that is its own failure ([`Kind::fails_alone`]).
+    Unreadable {
+        /// Reason of the failure.
+        reason: Reason,
+        /// What happened.
+        message: String,
+    },
 }
 
 /// One remote object as it was sent.
@@ -149,12 +191,33 @@ impl Blocked {
     }
 }
 
-impl PlanInput<'_> {
+/// Nobody's pair is claimed.
+static UNCLAIMED: BTreeSet<String> = BTreeSet::new();
+
+impl<'a> PlanInput<'a> {
+    /// What is known of an object without a past besides its memory.
+    pub fn new(observed: &'a Observed, memory: &'a Memory, policy: Policy, now: Timestamp) -> Self {
+        Self {
+            observed,
+            memory,
+            policy,
+            now,
+            unconfirmed: None,
+            taken: None,
+            numbers: &[],
+            claimed: &UNCLAIMED,
+            unfinished: None,
+            intended: &[],
+            generation: 0,
+        }
+    }
+
     /// The state of a target; `absent` is the message where it does not exist.
     pub fn state(&self, target: &Target, absent: impl FnOnce() -> String) -> Result<&State, Blocked> {
         match self.observed.get(target) {
             Some(Seen::Present(state)) => Ok(state),
             Some(Seen::Absent) => Err(Blocked::new(Reason::NotFound, absent())),
+            Some(Seen::Unreadable { reason, message }) => Err(Blocked::new(*reason, message)),
             None => Err(Blocked::new(Reason::InternalError, format!("{target} was not read; this is a defect of the operator"))),
         }
     }

@@ -18,7 +18,9 @@ pub mod pointer;
 pub mod prompt_template;
 pub mod prompt_text;
 pub mod propagation;
+pub mod routing_profile;
 pub mod scoring;
+pub mod skill_policy;
 pub mod skill_profile;
 pub mod words;
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{display, json as json_util, words};
-use crate::api::status::AppliedField;
+use crate::api::status::{AgentResult, AppliedField, Evaluation, LevelChange};
 
 /// A remote object that is read or written: `config/retail-assist`, `user/u1`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -97,6 +97,8 @@ pub enum Why {
     DriftRepair,
     /// A snapshot is brought back.
     Restore,
+    /// An evaluation of metrics arrived at another level.
+    Evaluation,
 }
 
 impl Why {
@@ -106,6 +108,7 @@ impl Why {
             Self::SpecChange => "SpecChange",
             Self::DriftRepair => "DriftRepair",
             Self::Restore => "Restore",
+            Self::Evaluation => "Evaluation",
         }
     }
 }
@@ -189,6 +192,9 @@ pub struct Step {
     /// Estimated tokens of a prompt (contract section 4), for its audit record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<f64>,
+    /// The level of a skill that follows an evaluation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<LevelChange>,
 }
 
 impl fmt::Debug for Step {
@@ -217,6 +223,18 @@ pub struct Plan {
     /// `status.applied` once the steps are done; what it is already where there are none.
     #[serde(skip)]
     pub applied: Vec<AppliedField>,
+    /// What an evaluation of metrics made of each agent; the steps follow from it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evaluated: Option<Evaluated>,
+}
+
+/// An evaluation, and what it made of each agent.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evaluated {
+    /// The evaluation.
+    pub evaluation: Evaluation,
+    /// Every agent, in the order of the spec.
+    pub agents: Vec<AgentResult>,
 }
 
 impl Plan {
@@ -251,6 +269,15 @@ impl Plan {
     /// All changes of all steps.
     pub fn changes(&self) -> impl Iterator<Item = &Change> {
         self.steps.iter().flat_map(|step| &step.changes)
+    }
+
+    /// All changes as people read them, with the remote object where there are several.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let several = self.steps.len() > 1 || self.evaluated.is_some();
+        let line = move |step: &Step, change: &Change| {
+            if several { format!("{} {change}", step.target) } else { change.to_string() }
+        };
+        self.steps.iter().flat_map(move |step| step.changes.iter().map(move |change| line(step, change)))
     }
 
     /// Why the plan writes: a change of spec goes before a repair.

@@ -66,7 +66,7 @@ impl Kind for PromptTemplate {
         }
     }
 
-    fn targets(desired: &Desired) -> Vec<Target> {
+    fn targets(desired: &Desired, _: &PlanInput<'_>) -> Vec<Target> {
         vec![Target::new(PROMPT, &desired.id)]
     }
 
@@ -254,6 +254,7 @@ fn promotion(desired: &Desired, target: Target, version: String, live: Option<&V
         before_hash: live.map(without_number).as_ref().and_then(json_util::canonical_hash),
         after_hash: json_util::canonical_hash(&after),
         tokens: Some(desired.tokens),
+        level: None,
     };
     Plan { steps: vec![step], ..draft.plan }
 }

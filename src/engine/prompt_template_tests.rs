@@ -53,13 +53,9 @@ impl Case {
         let status = ManagedStatus { applied: self.applied.clone(), remote: Some(remote), ..Default::default() };
         let memory = Memory::of(Some(&status), "h", "t1");
         let input = PlanInput {
-            observed: &observed,
-            memory: &memory,
             unconfirmed: self.unconfirmed,
-            taken: None,
             numbers: &self.numbers,
-            policy: self.policy,
-            now: jiff::Timestamp::UNIX_EPOCH,
+            ..PlanInput::new(&observed, &memory, self.policy, jiff::Timestamp::UNIX_EPOCH)
         };
         PromptTemplate::plan(&desired, &input)
     }
@@ -189,8 +185,7 @@ fn a_template_that_does_not_exist_is_not_created() {
     let observed = Observed::from([(Target::new(PROMPT, "t1"), Seen::Absent)]);
     let desired = object(json!({"content": "a"})).validate(&Texts::new()).unwrap();
     let memory = Memory::default();
-    let (policy, now) = (Policy::Enforce, jiff::Timestamp::UNIX_EPOCH);
-    let input = PlanInput { observed: &observed, memory: &memory, unconfirmed: None, taken: None, numbers: &[], policy, now };
+    let input = PlanInput::new(&observed, &memory, Policy::Enforce, jiff::Timestamp::UNIX_EPOCH);
     assert_eq!(PromptTemplate::plan(&desired, &input).unwrap_err().reason, Reason::NotFound);
 }
 

@@ -6,19 +6,17 @@ use serde_json::{Map, Value, json};
 
 use super::agent_assist_config::{id_rule, interval_rule};
 use super::declared::{self, Draft};
+use super::display;
 use super::finding::Finding;
 use super::kind::{Blocked, Kind, PlanInput, State, Texts};
 use super::memory::Memory;
-use super::plan::{Action, Guard, Plan, Step, Target};
+use super::plan::{Plan, Target};
 use super::pointer::{self, Ignore};
-use super::{display, json as json_util};
+use super::routing_profile::{self, USER, normal};
 use crate::api::SkillProfile;
 use crate::api::common::MIN_INTERVAL;
 use crate::api::conditions::Reason;
 use crate::api::skill_profile::{MAX_SKILLS, SkillLevel, Unlisted};
-
-/// Family of agents.
-pub const USER: &str = "user";
 
 /// The validated spec.
 #[derive(Clone, Debug)]
@@ -51,7 +49,7 @@ impl Kind for SkillProfile {
         Ok(Desired { id: spec.user_id.clone(), declared, whole })
     }
 
-    fn targets(desired: &Desired) -> Vec<Target> {
+    fn targets(desired: &Desired, _: &PlanInput<'_>) -> Vec<Target> {
         vec![Target::new(USER, &desired.id)]
     }
 
@@ -77,6 +75,11 @@ impl Kind for SkillProfile {
 
     fn content(state: &State) -> Value {
         normal(&state.document).unwrap_or_default()
+    }
+
+    fn declares(&self, user: &str, skill: &str) -> bool {
+        let listed = || self.spec.skills.iter().any(|s| s.skill_id == skill);
+        self.spec.user_id == user && (self.spec.unlisted == Some(Unlisted::Remove) || listed())
     }
 
     fn overlap(&self, other: &Self) -> Option<String> {
@@ -112,81 +115,11 @@ fn skills_rule(skills: &[SkillLevel], findings: &mut Vec<Finding>) {
     }
 }
 
-/// The skills of a profile by id, which is how they are compared: their order has no meaning.
-fn normal(document: &Value) -> Result<Value, &'static str> {
-    let mut skills = Map::new();
-    let list = match document.get("skills") {
-        None | Some(Value::Null) => &[][..],
-        Some(Value::Array(list)) => list,
-        Some(_) => return Err("its skills are no list"),
-    };
-    for skill in list {
-        let id = skill.get("skillId").and_then(Value::as_str).ok_or("one of its skills has no skillId")?;
-        let level = skill.get("proficiency").cloned().unwrap_or_default();
-        if skills.insert(id.to_owned(), level).is_some() {
-            return Err("one of its skills is there twice");
-        }
-    }
-    Ok(json!({"skills": skills}))
-}
-
-/// The step that replaces the profile: whatever was not decided keeps its value and its place.
+/// The draft with its step.
 fn finish(draft: Draft, target: Target, state: &State, live: &Value) -> Result<Plan, Blocked> {
     let mut plan = draft.plan;
-    if draft.write.is_empty() {
-        return Ok(plan);
+    if !draft.write.is_empty() {
+        plan.steps.push(routing_profile::step(target, state, (live, &draft.after), draft.write, draft.why)?);
     }
-    let version = match &state.guard {
-        Ok(Guard::Version(version)) => *version,
-        Ok(_) => {
-            let message = format!("{target} was read without its guard; this is a defect of the operator");
-            return Err(Blocked::new(Reason::InternalError, message));
-        }
-        Err(why) => return Err(Blocked::new(Reason::RemoteRejected, format!("{target} is not written: {why}"))),
-    };
-    let Some(next) = version.checked_add(1) else {
-        return Err(Blocked::new(
-            Reason::RemoteRejected,
-            format!("{target} is not written: its version {version} has no successor"),
-        ));
-    };
-    let mut body = state.document.clone();
-    let skills = merged(&state.document, &draft.after);
-    if let Some(map) = body.as_object_mut() {
-        map.insert("version".into(), next.into());
-        map.insert("skills".into(), skills);
-    }
-    plan.steps.push(Step {
-        target,
-        guard: Guard::Version(version),
-        action: Action::SkillUpdate,
-        why: draft.why,
-        version: next.to_string(),
-        changes: draft.write,
-        body,
-        before_hash: json_util::canonical_hash(live),
-        after_hash: json_util::canonical_hash(&draft.after),
-        tokens: None,
-    });
     Ok(plan)
-}
-
-/// The list of skills with the levels of `after`: what was there stays in its place with its further members, what is new comes last.
-fn merged(document: &Value, after: &Value) -> Value {
-    let empty = Map::new();
-    let levels = after.get("skills").and_then(Value::as_object).unwrap_or(&empty);
-    let id_of = |skill: &Value| skill.get("skillId").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let mut left = levels.clone();
-    let old = document.get("skills").and_then(Value::as_array).into_iter().flatten();
-    let kept = old.filter_map(|skill| {
-        let level = left.remove(&id_of(skill))?;
-        let mut skill = skill.clone();
-        if let Some(map) = skill.as_object_mut() {
-            map.insert("proficiency".into(), level);
-        }
-        Some(skill)
-    });
-    let mut list: Vec<Value> = kept.collect();
-    list.extend(left.into_iter().map(|(id, level)| json!({"skillId": id, "proficiency": level})));
-    list.into()
 }

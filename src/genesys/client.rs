@@ -69,7 +69,7 @@ impl Client {
     /// wait in [`Lane::Underway`].
     #[must_use]
     pub fn session(&self, ticket: Ticket) -> Session {
-        Session { client: self.clone(), prepaid: Some(ticket), reserved: None }
+        Session { client: self.clone(), lane: ticket.lane(), prepaid: Some(ticket), reserved: None }
     }
 }
 
@@ -86,6 +86,8 @@ const HOLD_AND_WAIT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Session {
     client: Client,
+    /// The lane of the first call.
+    lane: Lane,
     prepaid: Option<Ticket>,
     /// Kept for a write without a guard.
     reserved: Option<Ticket>,
@@ -151,6 +153,26 @@ impl Session {
             left = account.paused_longer_than(self.client.wire.timing.hold) => Err(paused("reserve", left)),
             ticket = account.budget().ticket(Lane::Underway) => {
                 self.reserved = Some(ticket);
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits for the next call in the lane of the first one, behind the changes of others: a sequence of a thousand calls must not stand
+    /// in the way of an edit.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Throttled`] during a long pause.
+    pub async fn turn(&mut self) -> Result<(), Error> {
+        if self.prepaid.is_some() {
+            return Ok(());
+        }
+        let account = self.client.account.clone();
+        tokio::select! {
+            biased;
+            left = account.paused_longer_than(self.client.wire.timing.hold) => Err(paused("turn", left)),
+            ticket = account.budget().ticket(self.lane.max(Lane::First)) => {
+                self.prepaid = Some(ticket);
                 Ok(())
             }
         }

@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 
-use super::{Remote, Sent};
+use super::{Look, Remote, Sent};
 use crate::api::AgentAssistConfig;
 use crate::engine::agent_assist_config::SNAPSHOT;
 use crate::engine::{Guard, Step, Target};
 use crate::genesys::{ConfigState, Error, ErrorKind, Etag, Gate, Session, configs, conversations};
 
 impl Remote for AgentAssistConfig {
-    async fn read(session: &mut Session, target: &Target, _: Option<&str>) -> Result<Option<Sent>, Error> {
+    async fn read(session: &mut Session, _: &Self::Desired, target: &Target, _: Look<'_>) -> Result<Option<Sent>, Error> {
         let answer = match target.id.rsplit_once('@').filter(|_| target.family == SNAPSHOT) {
             Some((id, version)) => match version.parse() {
                 Ok(version) => configs::get_version(session, id, version).await,

@@ -3,14 +3,16 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::audit::{Attempt, AuditStatus};
-use super::converge::{End, MAX_PATHS, Run, StepEnd};
+use super::converge::End;
 use super::failure::{Failure, Retry};
 use super::ledger::Ledger;
+use super::round::StepEnd;
+use super::run::{MAX_PATHS, Run};
 use super::{Remote, Sent};
 use crate::api::conditions::Reason;
 use crate::api::status::HistoryEntry;
 use crate::engine::kind::{Seen, Standing};
-use crate::engine::{Guard, Plan, Step, display};
+use crate::engine::{Change, Guard, Plan, Step, display};
 use crate::genesys::{Error, ErrorKind};
 
 impl<K: Remote, L: Ledger> Run<'_, K, L> {
@@ -21,6 +23,11 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         match K::write(self.session, step, self.ledger.gate()).await {
             Ok(sent) if accepted(step, &sent) => {
                 self.settled(step, attempt, plan, &sent).await;
+                if self.is_held(&attempt.step, &step.target) == Some(false) {
+                    let message = format!("Genesys Cloud does not keep the level that is written to {}", step.target);
+                    return StepEnd::Over(End::NotKept(message));
+                }
+                self.took(step, plan, &attempt.step.audit_id).await;
                 StepEnd::Settled
             }
             Ok(sent) => self.unshown(step, attempt, plan, sent.correlation_id).await,
@@ -34,7 +41,9 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         match error.kind {
             ErrorKind::Halted => {
                 // A repeat was stopped: what became of the first try is looked up at the next start.
-                self.out.keep_intent |= error.uncertain;
+                if error.uncertain {
+                    self.keep(attempt);
+                }
                 if error.requests == 0 {
                     self.ledger.not_attempted();
                 } else if !error.uncertain {
@@ -78,20 +87,20 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
                 "{target} was changed by somebody else at the same moment; nothing was overwritten, it is read and planned again"
             )))
         };
-        if self.retries == 0 && !uncertain {
+        if !self.may_retry(step) && !uncertain {
             self.conflict(attempt, correlation).await;
             return lost();
         }
         if let Err(failure) = self.observe(&step.target, None, None).await {
             if uncertain {
                 // It may have met its own write: the intent stays, and the next reconcile looks again.
-                self.out.keep_intent = true;
+                self.keep(attempt);
             } else {
                 self.conflict(attempt, correlation).await;
             }
             return StepEnd::Over(End::Failed(failure));
         }
-        if uncertain && self.holds(step) {
+        if uncertain && self.holds(step, attempt) {
             // A repeat met its own write.
             self.took_effect(step, attempt, plan, correlation).await;
             return StepEnd::Again;
@@ -103,10 +112,10 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         } else {
             self.conflict(attempt, correlation).await;
         }
-        if self.is_unmoved(step) || self.retries == 0 {
+        if self.is_unmoved(step) || !self.may_retry(step) {
             return lost();
         }
-        self.retries -= 1;
+        self.retried.insert(step.target.clone());
         StepEnd::Again
     }
 
@@ -121,10 +130,10 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         self.states.forget(&self.key(&step.target));
         if let Err(failure) = self.observe(&step.target, None, None).await {
             // Still unknown: the intent stays, and the next reconcile looks again.
-            self.out.keep_intent = true;
+            self.keep(attempt);
             return Err(StepEnd::Over(End::Failed(failure)));
         }
-        if self.holds(step) {
+        if self.holds(step, attempt) {
             self.took_effect(step, attempt, plan, correlation).await;
             return Err(StepEnd::Again);
         }
@@ -143,7 +152,12 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         match self.look_up(step, attempt, plan, correlation.clone()).await {
             Err(end) => end,
             Ok(unmoved) => {
-                self.audit(attempt, if unmoved { AuditStatus::Failed } else { AuditStatus::Unknown }, correlation).await;
+                if unmoved && K::fails_alone(&step.target) {
+                    // It may still come, and then a supervisor may have to be told: the next run looks once more.
+                    self.keep(attempt);
+                } else {
+                    self.audit(attempt, if unmoved { AuditStatus::Failed } else { AuditStatus::Unknown }, correlation).await;
+                }
                 StepEnd::Over(End::Failed(failure))
             }
         }
@@ -194,6 +208,12 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         // What it declared is applied, whatever is live by now: a change on top of it is somebody else's.
         self.applied = Some(plan.applied.clone());
         self.audit(attempt, AuditStatus::Applied, correlation).await;
+        self.took(step, plan, &attempt.step.audit_id).await;
+    }
+
+    /// Whether a lost guard may be answered by one more write at once.
+    pub(super) fn may_retry(&self, step: &Step) -> bool {
+        self.request.immediate_retry && !self.retried.contains(&step.target)
     }
 
     pub(super) async fn conflict(&mut self, attempt: &Attempt, correlation: Option<String>) {
@@ -202,9 +222,10 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
     }
 
     /// Whether the live state holds what the step would have made, at its version or a later one.
-    fn holds(&self, step: &Step) -> bool {
+    fn holds(&self, step: &Step, attempt: &Attempt) -> bool {
+        let planned = || self.plan().is_ok_and(|plan| plan.steps.iter().all(|s| s.target != step.target));
         matches!(self.standing(step), Some(Standing::At(_) | Standing::Beyond))
-            && self.plan().is_ok_and(|plan| plan.steps.iter().all(|s| s.target != step.target))
+            && self.is_held(&attempt.step, &step.target).unwrap_or_else(planned)
     }
 
     /// Where the remote, as last read, stands relative to a step.
@@ -239,6 +260,12 @@ fn history(step: &Step, plan: &Plan, generation: i64, time: jiff::Timestamp) -> 
         digest: plan.digest(),
         time: Time(time),
         why: step.why.as_str().to_owned(),
-        paths: step.changes.iter().take(MAX_PATHS).map(|c| display::short_path(&c.path)).collect(),
+        paths: step.changes.iter().take(MAX_PATHS).map(|c| path_of(step, c)).collect(),
     }
+}
+
+/// The path of a change; where one plan writes to several remote objects, also whose it is.
+fn path_of(step: &Step, change: &Change) -> String {
+    let path = if step.level.is_some() { format!("/{}{}", step.target, change.path) } else { change.path.clone() };
+    display::short_path(&path)
 }

@@ -5,35 +5,43 @@ use serde_json::Value;
 
 use super::Remote;
 use super::audit::{Attempt, AuditStatus};
-use super::converge::Run;
 use super::ledger::Ledger;
-use crate::api::status::{AppliedField, HistoryEntry, Intent, IntentStep, UnconfirmedVersion};
+use super::run::Run;
+use crate::api::conditions::Reason;
+use crate::api::status::{AgentAction, AppliedField, HistoryEntry, Intent, IntentStep, UnconfirmedVersion};
 use crate::engine::kind::{Seen, Standing, Versions};
 use crate::engine::{Action, State, Target, Why, json};
 
 impl<K: Remote, L: Ledger> Run<'_, K, L> {
     /// What became of writes whose answer this process never saw.
     pub(super) async fn settle_intent(&mut self) {
-        let Some(intent) = self.request.status.intent.clone() else { return };
+        let Some(mut intent) = self.request.status.intent.clone() else { return };
         self.out.keep_intent = false;
         // Another organisation knows nothing of it.
         let elsewhere = !intent.host.is_empty() && intent.host != self.request.host;
         // An intent of an older operator version has no generation.
         let generation = if intent.generation > 0 { intent.generation } else { self.request.subject.generation };
-        for step in &intent.steps {
-            let found = self.observed.iter().find(|(target, _)| target.to_string() == step.target && !elsewhere);
-            let found = found.and_then(|(target, seen)| match seen {
-                Seen::Present(state) => Some((target.clone(), K::standing(state, &step.version)?)),
-                Seen::Absent => None,
-            });
+        let (mut made, mut unseen) = (Vec::new(), Vec::new());
+        for (place, step) in intent.steps.iter().enumerate() {
+            if !elsewhere && self.is_hidden(step) {
+                unseen.push(place);
+                continue;
+            }
+            let found = self.found(step).filter(|_| !elsewhere);
             let status = match &found {
                 Some((_, Standing::At(state))) if self.is_made(step, state) => AuditStatus::Applied,
+                Some((target, Standing::Beyond)) if self.is_held(step, target) == Some(true) => AuditStatus::Applied,
                 Some((_, Standing::Before)) => AuditStatus::Failed,
                 _ => AuditStatus::Unknown,
             };
             match found {
-                Some((target, Standing::At(state))) if status == AuditStatus::Applied => {
-                    self.made(&intent, generation, step, target, *state);
+                Some((target, standing)) if status == AuditStatus::Applied => {
+                    made.push(place);
+                    if K::fails_alone(&target) {
+                        self.was_made(&intent, generation, step, &target);
+                    } else if let Standing::At(state) = standing {
+                        self.made(&intent, generation, step, target, *state);
+                    }
                 }
                 // It may still come.
                 Some((_, Standing::Before)) if K::VERSIONS == Versions::Created => {
@@ -43,6 +51,48 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             }
             self.audit_as(generation, &Attempt { step: step.clone(), began: intent.time.0 }, status, None).await;
         }
+        self.expect_alerts(&mut intent, &made);
+        self.carry(unseen.into_iter().filter_map(|place| intent.steps.get(place).cloned()).collect());
+        self.out.intent = Some(intent);
+    }
+
+    /// Whether the target of a write cannot be read for now, which is its own failure: the write is looked up later.
+    fn is_hidden(&self, step: &IntentStep) -> bool {
+        let seen = self.observed.iter().find(|(target, _)| target.to_string() == step.target);
+        matches!(seen, Some((_, Seen::Unreadable { reason: Reason::OrgUnavailable, .. })))
+    }
+
+    /// Writes that cannot be looked up now stay in status. The order no longer tells which alerts of theirs were sent.
+    fn carry(&mut self, steps: Vec<IntentStep>) {
+        self.alone.alerts_held |= steps.iter().any(|step| step.level.as_ref().is_some_and(|level| level.alert));
+        self.alone.carried = steps;
+    }
+
+    /// The target of a write, and where it stands.
+    fn found(&self, step: &IntentStep) -> Option<(Target, Standing)> {
+        let (target, seen) = self.observed.iter().find(|(target, _)| target.to_string() == step.target)?;
+        match seen {
+            Seen::Present(state) => Some((target.clone(), K::standing(state, &step.version)?)),
+            Seen::Absent | Seen::Unreadable { .. } => None,
+        }
+    }
+
+    /// Whether the live state holds what a write would have made, where that can be told without a plan.
+    pub(super) fn is_held(&self, step: &IntentStep, target: &Target) -> Option<bool> {
+        match self.observed.get(target) {
+            Some(Seen::Present(state)) => K::holds(self.request.desired, step, state),
+            _ => None,
+        }
+    }
+
+    /// A write to one of several targets took effect: for an evaluation that goes on, that one is done.
+    fn was_made(&mut self, intent: &Intent, generation: i64, step: &IntentStep, target: &Target) {
+        if self.unfinished().is_some() {
+            let agents = &self.request.status.agents;
+            self.close(target, Some(agents), |agent| agent.action = AgentAction::Applied);
+        }
+        self.out.action = Action::of(&step.action);
+        self.remember(intent, generation, step);
     }
 
     /// A version may still be created by a write whose answer was lost.
@@ -54,9 +104,18 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
     /// Whether the version of an interrupted write holds what it would have made.
     fn is_made(&self, step: &IntentStep, state: &State) -> bool {
         let same = step.after_hash.is_some() && json::canonical_hash(&K::content(state)) == step.after_hash;
+        if let Some(held) = K::holds(self.request.desired, step, state) {
+            return same || held;
+        }
         let done = || self.plan().is_ok_and(|plan| plan.steps.iter().all(|s| s.target.to_string() != step.target));
         let live = self.out.remote.version.as_deref() == Some(&step.version);
         same || ((live || K::VERSIONS == Versions::Counted) && done())
+    }
+
+    /// Whether status says of the agent of a write that it was made.
+    fn is_told(&self, step: &IntentStep) -> bool {
+        let id = step.target.rsplit('/').next().unwrap_or_default();
+        self.request.status.agents.iter().any(|agent| agent.user_id == id && agent.action == AgentAction::Applied)
     }
 
     fn made(&mut self, intent: &Intent, generation: i64, step: &IntentStep, target: Target, state: State) {
@@ -71,8 +130,13 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         }
         self.observed.extend(now.map(|now| (target, now)));
         self.out.action = Action::of(&step.action);
-        // Where only its record could not be stored, the write is in the history already.
-        if self.request.status.history.iter().any(|entry| entry.version == step.version && entry.digest == intent.digest) {
+        self.remember(intent, generation, step);
+    }
+
+    fn remember(&mut self, intent: &Intent, generation: i64, step: &IntentStep) {
+        // Where only its record could not be stored, the write is in the history already, maybe with others.
+        let known = |entry: &HistoryEntry| entry.version == step.version || (entry.writes.is_some() && self.is_told(step));
+        if self.request.status.history.iter().any(|entry| entry.digest == intent.digest && known(entry)) {
             return;
         }
         let known = if step.action == "CONFIG_RESTORE" { Why::Restore } else { Why::SpecChange };

@@ -1,20 +1,51 @@
 //! Where an object lives: the cluster for the controller, a file for the CLI. It takes the intent before a write, says
 //! whether a write may still go out, and receives the audit records.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 
 use jiff::Timestamp;
 
 use super::audit::AuditRecord;
-use crate::api::status::Intent;
+use crate::api::ManagedStatus;
+use crate::api::status::{DueAlert, Intent};
 use crate::engine::Why;
+use crate::engine::plan::Evaluated;
 use crate::genesys::Gate;
+
+/// What status must hold before the next request goes out.
+#[derive(Clone, Copy, Debug)]
+pub struct Intended<'a> {
+    /// The writes whose outcome is not known yet.
+    pub intent: Option<&'a Intent>,
+    /// The evaluation that they follow from; `None`: it stays.
+    pub evaluated: Option<&'a Evaluated>,
+    /// Alerts that are due.
+    pub alerts: &'a [DueAlert],
+}
+
+impl Intended<'_> {
+    /// The status that holds it.
+    pub fn status(&self, before: &ManagedStatus) -> ManagedStatus {
+        let mut status = ManagedStatus { intent: self.intent.cloned(), alerts: self.alerts.to_vec(), ..before.clone() };
+        if let Some(evaluated) = self.evaluated {
+            status.evaluation = Some(evaluated.evaluation.clone());
+            status.agents.clone_from(&evaluated.agents);
+        }
+        status
+    }
+}
 
 /// Where an object lives.
 pub trait Ledger: Sync {
     /// Keeps the intent, durably, before the first write, which is a live look at the object too: it still exists, with this
     /// generation, and is not suspended. The error says what happened; nothing is written then.
-    fn intend(&self, intent: Intent) -> impl Future<Output = Result<(), String>> + Send;
+    fn intend(&self, intended: &Intended<'_>) -> impl Future<Output = Result<(), String>> + Send;
+    /// A live look at the object before a request that nothing guards: it is still there, unchanged, not suspended, and nobody else
+    /// goes on with its writes.
+    fn look(&self) -> impl Future<Output = Result<(), String>> + Send;
+    /// The users whose skill another object declares.
+    fn claimed(&self, skill: &str, users: &[String]) -> impl Future<Output = BTreeSet<String>> + Send;
     /// Asked immediately before every request of a write: does the object still exist with this generation, is nothing
     /// suspended, is this process still the one that writes?
     fn gate(&self) -> Gate;

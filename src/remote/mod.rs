@@ -2,6 +2,8 @@
 //! controller and the CLI share.
 
 pub mod agent_assist_config;
+mod alerts;
+mod alone;
 pub mod audit;
 pub mod converge;
 mod execute;
@@ -11,6 +13,9 @@ pub mod ledger;
 mod observe;
 pub mod prompt_template;
 pub mod propagation;
+mod round;
+mod run;
+pub mod skill_policy;
 pub mod skill_profile;
 pub mod states;
 mod unguarded;
@@ -24,12 +29,12 @@ use crate::genesys::{Document, Error, Gate, Session};
 
 /// A kind's calls. One file in each layer; this is the seam's.
 pub trait Remote: Kind {
-    /// Reads one target; `None` is a 404. Where the remote keeps its versions in pages, the later ones are read only to find
-    /// the version that is `sought`.
+    /// Reads one target; `None` is a 404.
     fn read(
         session: &mut Session,
+        desired: &Self::Desired,
         target: &Target,
-        sought: Option<&str>,
+        look: Look<'_>,
     ) -> impl Future<Output = Result<Option<Sent>, Error>> + Send;
     /// Whether a target never changes once it exists, so that one read is enough for ever.
     fn is_immutable(_target: &Target) -> bool {
@@ -46,6 +51,15 @@ pub trait Remote: Kind {
     ) -> impl Future<Output = Result<Vec<String>, Error>> + Send {
         std::future::ready(Ok(Vec::new()))
     }
+}
+
+/// What a read is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Look<'a> {
+    /// Where the remote keeps its versions in pages, the later ones are read only to find this version.
+    pub sought: Option<&'a str>,
+    /// When the look at the whole object began: what depends on the time is the same for all its targets.
+    pub began: Timestamp,
 }
 
 /// One remote object as the remote itself sent it: the answer to a read or to a write. Kept as bytes.

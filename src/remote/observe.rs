@@ -1,26 +1,67 @@
 //! Phase 3: the reads of an object's targets, or the last states that the remote sent.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::converge::Run;
+use super::alone::is_own;
+use super::converge::End;
 use super::failure::Failure;
 use super::ledger::Ledger;
-use super::{Remote, Sent};
+use super::run::Run;
+use super::{Look, Remote, Sent};
 use crate::engine::Target;
 use crate::engine::kind::{Seen, Standing};
+use crate::genesys::Halted;
 
 impl<K: Remote, L: Ledger> Run<'_, K, L> {
-    pub(super) async fn observe_all(&mut self, max_age: Option<Duration>) -> Result<(), Failure> {
+    /// Reads everything that the plan needs.
+    pub(super) async fn observe_all(&mut self, max_age: Option<Duration>) -> Result<(), End> {
         self.remembered.clear();
+        self.alone.begin();
         // A version that may have been created is looked for, however many are newer.
         let intended = self.request.status.intent.as_ref().and_then(|intent| intent.steps.first()).map(|s| s.version.clone());
         let sought = self.out.unconfirmed.as_ref().map(|u| u.version.clone()).or(intended);
-        for target in K::targets(self.request.desired) {
-            self.observe(&target, max_age, sought.as_deref()).await?;
+        let mut read = BTreeSet::new();
+        loop {
+            let targets: Vec<Target> = self.targets().into_iter().filter(|target| !read.contains(target)).collect();
+            if targets.is_empty() {
+                return Ok(());
+            }
+            for target in targets {
+                self.observe_one(&target, max_age, sought.as_deref()).await?;
+                read.insert(target);
+            }
         }
-        Ok(())
+    }
+
+    /// Reads one target. Where that fails alone, the failure is what was seen.
+    pub(super) async fn observe_one(
+        &mut self,
+        target: &Target,
+        max_age: Option<Duration>,
+        sought: Option<&str>,
+    ) -> Result<(), End> {
+        let alone = K::fails_alone(target);
+        if alone {
+            // Hundreds of reads take minutes: a suspended object stops in the middle.
+            (self.ledger.gate())().map_err(|Halted(why)| End::Halted(why))?;
+        }
+        match self.observe(target, max_age, sought).await {
+            Ok(()) => {
+                if alone {
+                    self.alone.succeeded();
+                }
+                Ok(())
+            }
+            Err(failure) if alone && is_own(&failure) && !self.alone.failed(failure.reason) => {
+                let Failure { reason, message, .. } = failure;
+                self.observed.insert(target.clone(), Seen::Unreadable { reason, message });
+                Ok(())
+            }
+            Err(failure) => Err(End::Failed(failure)),
+        }
     }
 
     pub(super) async fn observe(
@@ -39,8 +80,12 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             self.take(target, Some(&sent));
             return Ok(());
         }
-        let answer =
-            K::read(self.session, target, sought).await.map_err(|error| Failure::of(&error, &target.to_string(), true))?;
+        let failed = |error| Failure::of(&error, &target.to_string(), true);
+        if K::fails_alone(target) {
+            self.session.turn().await.map_err(failed)?;
+        }
+        let look = Look { sought, began: self.began };
+        let answer = K::read(self.session, self.request.desired, target, look).await.map_err(failed)?;
         self.out.observed = true;
         self.remembered.remove(target);
         match &answer {
@@ -52,7 +97,8 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
     }
 
     pub(super) fn take(&mut self, target: &Target, sent: Option<&Sent>) {
-        let primary = K::targets(self.request.desired).first() == Some(target);
+        // One of many is not what the object is about.
+        let primary = !K::fails_alone(target) && self.primary.get_or_insert_with(|| target.clone()) == target;
         if let Some(sent) = sent.filter(|_| primary) {
             self.out.remote.version.clone_from(&sent.version);
             self.out.remote.etag.clone_from(&sent.etag);

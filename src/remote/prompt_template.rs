@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{Remote, Sent};
+use super::{Look, Remote, Sent};
 use crate::api::PromptTemplate;
 use crate::engine::{Guard, Step, Target};
 use crate::genesys::prompts::{self, AbHeader, VersionPage};
@@ -18,14 +18,14 @@ const MAX_PAGES: u32 = 1000;
 const SCANNED_AT_ONCE: Duration = Duration::from_secs(2);
 
 impl Remote for PromptTemplate {
-    async fn read(session: &mut Session, target: &Target, sought: Option<&str>) -> Result<Option<Sent>, Error> {
+    async fn read(session: &mut Session, _: &Self::Desired, target: &Target, look: Look<'_>) -> Result<Option<Sent>, Error> {
         let first = match prompts::versions(session, &target.id, 1).await {
             Ok(page) => page,
             Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
         let shows = |page: &VersionPage, number: &str| versions_of(page).iter().any(|entity| number_of(entity) == Some(number));
-        let Some(sought) = sought.filter(|sought| first.page_count > 1 && !shows(&first, sought)) else {
+        let Some(sought) = look.sought.filter(|sought| first.page_count > 1 && !shows(&first, sought)) else {
             return Ok(Some(page_as_sent(first)));
         };
         let began = Instant::now();

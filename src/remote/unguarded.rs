@@ -9,9 +9,11 @@ use tokio::time::Instant;
 
 use super::Remote;
 use super::audit::{Attempt, AuditStatus};
-use super::converge::{End, Run, StepEnd};
+use super::converge::End;
 use super::failure::{Failure, Retry};
 use super::ledger::Ledger;
+use super::round::StepEnd;
+use super::run::Run;
 use crate::api::conditions::Reason;
 use crate::api::status::UnconfirmedVersion;
 use crate::engine::kind::Standing;
@@ -67,7 +69,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             return Err(End::Halted(message.to_owned()));
         };
         self.looks = left;
-        self.observe_all(None).await.map_err(End::Failed)?;
+        self.observe_all(None).await?;
         Ok(false)
     }
 
@@ -111,7 +113,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         let awaited = self.out.unconfirmed.as_ref().is_some_and(|u| u.version == step.version);
         if let Err(failure) = self.observe(&step.target, None, Some(&step.version)).await {
             // Still unknown: the intent stays, and the next reconcile looks again.
-            self.out.keep_intent = true;
+            self.keep(attempt);
             return StepEnd::Over(End::Failed(failure));
         }
         match self.standing(step) {
@@ -162,13 +164,13 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         if self.plan().is_ok_and(|plan| plan.is_empty()) {
             return StepEnd::Again;
         }
-        if self.retries == 0 {
+        if !self.may_retry(step) {
             let (target, version) = (&step.target, &step.version);
             let message =
                 format!("version {version} of {target} was promoted by somebody else at the same moment; it is planned again");
             return StepEnd::Over(End::LostGuard(message));
         }
-        self.retries -= 1;
+        self.retried.insert(step.target.clone());
         StepEnd::Again
     }
 

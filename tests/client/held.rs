@@ -1,5 +1,6 @@
 //! An object of any kind with its status, and the ledger that stands for its cluster.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use assist_operator::genesys::{Gate, Halted};
 use assist_operator::remote::Remote;
 use assist_operator::remote::audit::{AuditRecord, Subject};
 use assist_operator::remote::converge::{Convergence, Request};
-use assist_operator::remote::ledger::Ledger;
+use assist_operator::remote::ledger::{Intended, Ledger};
 use assist_operator::remote::states::States;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -39,6 +40,8 @@ pub struct Held<K: Remote> {
     pub requested: bool,
     pub immediate_retry: bool,
     pub refusal: Option<Refusal>,
+    /// Whether an evaluation that status remembers may go on.
+    pub resumes: bool,
     /// What the operator remembers of remote states.
     pub states: Arc<States>,
     object: K,
@@ -71,6 +74,7 @@ impl<K: Remote + DeserializeOwned> Held<K> {
             requested: false,
             immediate_retry: true,
             refusal: None,
+            resumes: false,
             states: Arc::default(),
             object,
         }
@@ -123,6 +127,7 @@ impl<K: Remote + DeserializeOwned> Held<K> {
             refused: self.refusal.as_ref(),
             requested: self.requested,
             immediate_retry: self.immediate_retry,
+            resumes: self.resumes,
         }
     }
 
@@ -182,6 +187,12 @@ pub struct Book {
     records: Mutex<Vec<AuditRecord>>,
     intents: Mutex<Vec<Intent>>,
     attempts: Mutex<Vec<Why>>,
+    /// What of the status was recorded last in the midst of a run.
+    last: Mutex<Option<ManagedStatus>>,
+    /// The users whose skills somebody declares.
+    pub claimed: BTreeSet<String>,
+    /// The time; unset: the real one.
+    pub now: Option<Timestamp>,
     /// So many requests of writes pass the gate; unset: all.
     pub open_for: Option<u32>,
     asked: Arc<AtomicU32>,
@@ -204,18 +215,32 @@ impl Book {
         self.intents.lock().unwrap().clone()
     }
 
+    /// What of the status was recorded last in the midst of a run: what a crash leaves.
+    pub fn last(&self) -> Option<ManagedStatus> {
+        self.last.lock().unwrap().clone()
+    }
+
     pub fn attempts(&self) -> Vec<Why> {
         self.attempts.lock().unwrap().clone()
     }
 }
 
 impl Ledger for Book {
-    async fn intend(&self, intent: Intent) -> Result<(), String> {
+    async fn intend(&self, intended: &Intended<'_>) -> Result<(), String> {
         if self.broken {
             return Err("the intent could not be recorded".into());
         }
-        self.intents.lock().unwrap().push(intent);
+        self.intents.lock().unwrap().extend(intended.intent.cloned());
+        *self.last.lock().unwrap() = Some(intended.status(&ManagedStatus::default()));
         Ok(())
+    }
+
+    async fn look(&self) -> Result<(), String> {
+        (self.gate())().map_err(|Halted(why)| why)
+    }
+
+    async fn claimed(&self, _: &str, users: &[String]) -> BTreeSet<String> {
+        users.iter().filter(|user| self.claimed.contains(*user)).cloned().collect()
     }
 
     fn gate(&self) -> Gate {
@@ -252,6 +277,6 @@ impl Ledger for Book {
     }
 
     fn now(&self) -> Timestamp {
-        clock::precise()
+        self.now.unwrap_or_else(clock::precise)
     }
 }

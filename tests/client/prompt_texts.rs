@@ -6,7 +6,8 @@ use assist_operator::api::prompt_template::{Variable, VariableType};
 use assist_operator::api::{ManagedStatus, Policy, PromptTemplate};
 use assist_operator::engine::kind::{Seen, Texts};
 use assist_operator::engine::memory::Memory;
-use assist_operator::engine::{Guard, Kind, Observed, PlanInput, State};
+use assist_operator::engine::prompt_template::PROMPT;
+use assist_operator::engine::{Guard, Kind, Observed, PlanInput, State, Target};
 use assist_operator::remote::converge::End;
 use assist_operator::sandbox::{FaultKind, Normaliser};
 use fastrand::Rng;
@@ -193,11 +194,10 @@ fn shown(object: &PromptTemplate, document: Value, policy: Policy) -> (bool, Str
     let numbers = state.version.clone().map_or_else(Vec::new, |version| vec![version]);
     PromptTemplate::standing(&state, "1.0.0");
     PromptTemplate::content(&state);
-    let observed = Observed::from([(PromptTemplate::targets(&desired).remove(0), Seen::Present(state))]);
+    let observed = Observed::from([(Target::new(PROMPT, "t1"), Seen::Present(state))]);
     let memory = Memory::of(Some(&ManagedStatus::default()), "h", "t1");
     let now = jiff::Timestamp::UNIX_EPOCH;
-    let input =
-        PlanInput { observed: &observed, memory: &memory, unconfirmed: None, taken: None, numbers: &numbers, policy, now };
+    let input = PlanInput { numbers: &numbers, ..PlanInput::new(&observed, &memory, policy, now) };
     let shown = match PromptTemplate::plan(&desired, &input) {
         Ok(plan) => {
             let lines = plan.changes().chain(&plan.drift).map(|change| format!("{change}\n"));

@@ -11,7 +11,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{ID, Lawful, object, reversed_text, without_nulls};
+use super::{ID, Lawful, Remembering, object, reversed_text, without_nulls};
 
 /// The agent-assist config behind C1 to C3.
 #[derive(Clone, Debug)]
@@ -60,17 +60,6 @@ impl Lawful for AgentAssistConfig {
 
     fn declaring(server: &Server) -> Value {
         json!({"orgRef": {"name": "o"}, "configId": ID, "config": without_nulls(&server.content)})
-    }
-
-    fn nothing(_: &Server) -> Value {
-        json!({"orgRef": {"name": "o"}, "configId": ID, "config": {}})
-    }
-
-    fn adding(server: &Server, spec: &Value) -> Value {
-        let taken = server.content.as_object().unwrap();
-        let mut spec = json!({"orgRef": {"name": "o"}, "configId": ID, "config": without_nulls(&spec["config"])});
-        spec["config"].as_object_mut().unwrap().retain(|name, _| !taken.contains_key(name));
-        spec
     }
 
     fn reordered(spec: &Value) -> Value {
@@ -123,5 +112,18 @@ impl Lawful for AgentAssistConfig {
         };
         spec.get("restoreVersion").is_some()
             || was.keys().chain(is.keys()).all(|name| declared(name) || ours(name) || was.get(name) == is.get(name))
+    }
+}
+
+impl Remembering for AgentAssistConfig {
+    fn nothing(_: &Server) -> Value {
+        json!({"orgRef": {"name": "o"}, "configId": ID, "config": {}})
+    }
+
+    fn adding(server: &Server, spec: &Value) -> Value {
+        let taken = server.content.as_object().unwrap();
+        let mut spec = json!({"orgRef": {"name": "o"}, "configId": ID, "config": without_nulls(&spec["config"])});
+        spec["config"].as_object_mut().unwrap().retain(|name, _| !taken.contains_key(name));
+        spec
     }
 }

@@ -9,7 +9,7 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{ID, Lawful, reversed_text};
+use super::{ID, Lawful, Remembering, reversed_text};
 
 /// The versions behind P1 and P2, newest first.
 #[derive(Clone, Debug)]
@@ -117,25 +117,6 @@ impl Lawful for PromptTemplate {
         spec
     }
 
-    fn nothing(server: &Server) -> Value {
-        let live = &server.entities[0];
-        let mut spec = json!({
-            "orgRef": {"name": "o"}, "templateId": ID, "content": live["content"], "variables": declared(&live["variables"]),
-        });
-        if let Some(test) = test_of(live) {
-            spec["abTest"] = test;
-        }
-        spec
-    }
-
-    fn adding(server: &Server, spec: &Value) -> Value {
-        let taken = server.entities[0]["metadata"].as_object().unwrap();
-        let mut added = Self::nothing(server);
-        added["metadata"] = spec.get("metadata").cloned().unwrap_or_else(|| json!({}));
-        added["metadata"].as_object_mut().unwrap().retain(|name, _| !taken.contains_key(name));
-        added
-    }
-
     fn reordered(spec: &Value) -> Value {
         serde_json::from_str(&reversed_text(spec)).unwrap()
     }
@@ -184,5 +165,26 @@ impl Lawful for PromptTemplate {
         };
         let past = after.entities.ends_with(&before.entities);
         past && was.keys().chain(is.keys()).all(|name| declared(name) || ours(name) || was.get(name) == is.get(name))
+    }
+}
+
+impl Remembering for PromptTemplate {
+    fn nothing(server: &Server) -> Value {
+        let live = &server.entities[0];
+        let mut spec = json!({
+            "orgRef": {"name": "o"}, "templateId": ID, "content": live["content"], "variables": declared(&live["variables"]),
+        });
+        if let Some(test) = test_of(live) {
+            spec["abTest"] = test;
+        }
+        spec
+    }
+
+    fn adding(server: &Server, spec: &Value) -> Value {
+        let taken = server.entities[0]["metadata"].as_object().unwrap();
+        let mut added = Self::nothing(server);
+        added["metadata"] = spec.get("metadata").cloned().unwrap_or_else(|| json!({}));
+        added["metadata"].as_object_mut().unwrap().retain(|name, _| !taken.contains_key(name));
+        added
     }
 }

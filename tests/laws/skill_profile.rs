@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use assist_operator::api::SkillProfile;
 use assist_operator::api::status::AppliedField;
 use assist_operator::engine::kind::Seen;
-use assist_operator::engine::skill_profile::USER;
+use assist_operator::engine::routing_profile::USER;
 use assist_operator::engine::{Guard, State, Step, Target};
 use proptest::collection::btree_map;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{ID, Lawful, reversed_text};
+use super::{ID, Lawful, Remembering, reversed_text};
 
 /// The profile behind S1 and S2.
 #[derive(Clone, Debug)]
@@ -60,17 +60,6 @@ impl Lawful for SkillProfile {
         json!({"orgRef": {"name": "o"}, "userId": ID, "skills": listed(&server.skills), "unlisted": "Remove"})
     }
 
-    fn nothing(_: &Server) -> Value {
-        json!({"orgRef": {"name": "o"}, "userId": ID, "skills": []})
-    }
-
-    fn adding(server: &Server, spec: &Value) -> Value {
-        let mut added = Self::nothing(server);
-        let skills = spec["skills"].as_array().unwrap().iter();
-        added["skills"] = skills.filter(|s| !server.skills.contains_key(s["skillId"].as_str().unwrap())).cloned().collect();
-        added
-    }
-
     fn reordered(spec: &Value) -> Value {
         let mut spec = spec.clone();
         spec["skills"].as_array_mut().unwrap().reverse();
@@ -115,5 +104,18 @@ impl Lawful for SkillProfile {
                 .keys()
                 .chain(after.skills.keys())
                 .all(|id| declared(id) || ours(id) || before.skills.get(id) == after.skills.get(id))
+    }
+}
+
+impl Remembering for SkillProfile {
+    fn nothing(_: &Server) -> Value {
+        json!({"orgRef": {"name": "o"}, "userId": ID, "skills": []})
+    }
+
+    fn adding(server: &Server, spec: &Value) -> Value {
+        let mut added = Self::nothing(server);
+        let skills = spec["skills"].as_array().unwrap().iter();
+        added["skills"] = skills.filter(|s| !server.skills.contains_key(s["skillId"].as_str().unwrap())).cloned().collect();
+        added
     }
 }

@@ -1,7 +1,9 @@
 //! The part of Kubernetes: an object with its generation and its status, kept in memory, and the ledger that goes with it.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use jiff::Timestamp;
@@ -10,18 +12,16 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::org::Org;
-use crate::api::status::Intent;
 use crate::api::{AgentAssistConfig, ManagedStatus};
 use crate::clock;
 use crate::controller::outcome::{EventDraft, Facts, Outcome, Verdict, outcome};
 use crate::controller::reconcile::Reconcilable;
-use crate::engine::kind::{Seen, Texts};
-use crate::engine::memory::Memory;
-use crate::engine::{Observed, Plan, PlanInput, Why, finding, pointer};
+use crate::engine::kind::Texts;
+use crate::engine::{Plan, Why, finding, pointer};
 use crate::genesys::{Gate, Halted, Lane};
 use crate::remote::audit::{AuditRecord, Subject};
-use crate::remote::converge::{Convergence, Request, converge};
-use crate::remote::ledger::Ledger;
+use crate::remote::converge::{Convergence, Request, converge, preview};
+use crate::remote::ledger::{Intended, Ledger};
 use crate::remote::states::States;
 
 /// The namespace of the story.
@@ -123,29 +123,11 @@ impl<K: Reconcilable + Serialize> Stored<K> {
     /// # Errors
     /// A spec, a read or a plan that fails.
     pub async fn plan(&self, org: &Org) -> anyhow::Result<Plan> {
-        let desired = self.desired()?;
-        let status = self.status();
+        let (desired, status) = (self.desired()?, self.status());
         let mut session = org.client.session(org.client.account().budget().ticket(Lane::First).await);
-        let mut observed = Observed::new();
-        for target in K::targets(&desired) {
-            let sent = K::read(&mut session, &target, None).await?;
-            observed.insert(target.clone(), sent.as_ref().map_or(Seen::Absent, |sent| Seen::Present(sent.state())));
-            if let Some(sent) = sent {
-                self.states.put((org.key.clone(), target), sent);
-            }
-        }
-        let memory = Memory::of(Some(&status), &org.host, self.object.remote_id());
-        let numbers: Vec<String> = status.history.iter().map(|entry| entry.version.clone()).collect();
-        let input = PlanInput {
-            observed: &observed,
-            memory: &memory,
-            unconfirmed: status.unconfirmed.as_ref().map(|u| u.version.as_str()),
-            taken: status.taken_version.as_deref(),
-            numbers: &numbers,
-            policy: self.object.policy(),
-            now: clock::now(),
-        };
-        K::plan(&desired, &input).map_err(|blocked| anyhow!("{}", blocked.message))
+        let subject = self.subject(org);
+        let request = self.request(org, &desired, &status, &subject, None);
+        preview(&mut session, &self.states, &self.ledger, &request).await.map_err(|end| anyhow!("{end:?}"))
     }
 
     /// Phases 2 to 8, as `controller/reconcile` runs them.
@@ -153,36 +135,51 @@ impl<K: Reconcilable + Serialize> Stored<K> {
     /// # Errors
     /// A spec that is not valid. How a valid one ends is in the answer.
     pub async fn reconcile(&mut self, org: &Org, due: Due) -> anyhow::Result<Reconciled> {
-        let desired = self.desired()?;
-        let (status, generation) = (self.status(), self.generation());
-        let subject = Subject {
+        let (desired, status) = (self.desired()?, self.status());
+        let is_change = due == Due::Change;
+        let lane = if is_change { Lane::Change } else { Lane::Check };
+        let mut session = org.client.session(org.client.account().budget().ticket(lane).await);
+        let subject = self.subject(org);
+        let request = self.request(org, &desired, &status, &subject, is_change.then(|| self.object.interval()));
+        let convergence = converge(&mut session, &self.states, &self.ledger, &request).await;
+        let event = self.conclude(&Verdict::Converged(&convergence), &status);
+        let now = self.status();
+        Ok(Reconciled { convergence, event, status_changed: now != status, status: now })
+    }
+
+    fn subject(&self, org: &Org) -> Subject {
+        Subject {
             org: org.label.clone(),
             namespace: NAMESPACE.to_owned(),
             kind: K::KIND.to_owned(),
             name: self.name(),
-            generation,
-        };
-        let is_change = due == Due::Change;
-        let lane = if is_change { Lane::Change } else { Lane::Check };
-        let mut session = org.client.session(org.client.account().budget().ticket(lane).await);
-        let request = Request {
+            generation: self.generation(),
+        }
+    }
+
+    fn request<'a>(
+        &'a self,
+        org: &'a Org,
+        desired: &'a K::Desired,
+        status: &'a ManagedStatus,
+        subject: &'a Subject,
+        max_age: Option<Duration>,
+    ) -> Request<'a, K> {
+        Request {
             object: &self.object,
-            desired: &desired,
+            desired,
             connection: &org.key,
             host: &org.host,
-            status: &status,
-            subject: &subject,
-            max_age: is_change.then(|| self.object.interval()),
+            status,
+            subject,
+            max_age,
             approval_required: false,
             approved: None,
             refused: None,
             requested: false,
             immediate_retry: true,
-        };
-        let convergence = converge(&mut session, &self.states, &self.ledger, &request).await;
-        let event = self.conclude(&Verdict::Converged(&convergence), &status);
-        let now = self.status();
-        Ok(Reconciled { convergence, event, status_changed: now != status, status: now })
+            resumes: false,
+        }
     }
 
     /// Phases 7 and 8 for a spec that breaks rules: no call is made.
@@ -245,9 +242,18 @@ impl MemoryLedger {
 }
 
 impl Ledger for MemoryLedger {
-    async fn intend(&self, intent: Intent) -> Result<(), String> {
-        self.status().intent = Some(intent);
+    async fn intend(&self, intended: &Intended<'_>) -> Result<(), String> {
+        let status = intended.status(&self.status());
+        *self.status() = status;
         Ok(())
+    }
+
+    async fn look(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    async fn claimed(&self, _: &str, _: &[String]) -> BTreeSet<String> {
+        BTreeSet::new()
     }
 
     fn gate(&self) -> Gate {

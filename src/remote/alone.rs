@@ -1,0 +1,136 @@
+//! Targets that fail alone: the agents of an evaluation. A failure of one is its own result and never holds up the others; only what
+//! looks like a failure of all of them ends the run.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Remote;
+use super::converge::End;
+use super::failure::Failure;
+use super::ledger::Ledger;
+use super::run::Run;
+use crate::api::conditions::Reason;
+use crate::api::status::{AgentAction, AgentResult, IntentStep};
+use crate::engine::plan::Evaluated;
+use crate::engine::{Plan, Step, Target};
+
+/// So many answers one after the other that cannot be used are not those of single agents: Genesys Cloud is down.
+const DOWN: u32 = 5;
+/// So many refusals before any success are not those of single agents: a permission is missing.
+const DENIED: u32 = 20;
+
+/// What a run knows of its targets that fail alone.
+#[derive(Default)]
+pub(super) struct Alone {
+    /// What became of those that are done with, by id.
+    pub(super) closed: BTreeMap<String, AgentResult>,
+    /// Answers since the last one that could be used.
+    down: u32,
+    /// Refusals; unset once something went well.
+    denied: Option<u32>,
+    /// Audit ids of the writes whose outcome stays open.
+    pub(super) unresolved: BTreeSet<String>,
+    /// Writes of an earlier run that cannot be looked up now, because their target cannot be read: they stay in status.
+    pub(super) carried: Vec<IntentStep>,
+    /// Alerts cannot be sent now: they are kept.
+    pub(super) alerts_held: bool,
+    /// What is due could not be remembered, so nothing more may be sent.
+    pub(super) halted: Option<String>,
+}
+
+impl Alone {
+    /// Puts what became of the targets in its place.
+    pub(super) fn settle(&self, evaluated: &mut Evaluated) {
+        for agent in &mut evaluated.agents {
+            if let Some(closed) = self.closed.get(&agent.user_id) {
+                agent.clone_from(closed);
+            }
+        }
+    }
+
+    /// Reads, or writes, begin: what goes well with the ones says nothing of the others.
+    pub(super) fn begin(&mut self) {
+        (self.down, self.denied) = (0, Some(0));
+    }
+
+    /// One more failure. Whether it looks like one of all targets.
+    pub(super) fn failed(&mut self, reason: Reason) -> bool {
+        match reason {
+            Reason::OrgUnavailable => {
+                self.down += 1;
+                self.down >= DOWN
+            }
+            Reason::PermissionDenied => {
+                self.denied = self.denied.map(|count| count + 1);
+                self.denied.is_some_and(|count| count >= DENIED)
+            }
+            _ => false,
+        }
+    }
+
+    /// Something went well.
+    pub(super) fn succeeded(&mut self) {
+        (self.down, self.denied) = (0, None);
+    }
+}
+
+/// Whether a failure may be that of one target: a pause, the credentials or a halt concern all of them.
+pub(super) fn is_own(failure: &Failure) -> bool {
+    let of_all = [
+        Reason::AuthenticationFailed,
+        Reason::RateLimited,
+        Reason::Progressing,
+        Reason::DependencyNotFound,
+        Reason::InternalError,
+    ];
+    !of_all.contains(&failure.reason)
+}
+
+impl<K: Remote, L: Ledger> Run<'_, K, L> {
+    /// The end of a step, where it is that of the round too.
+    pub(super) fn absorb(&mut self, step: &Step, plan: &Plan, end: End) -> Option<End> {
+        if !K::fails_alone(&step.target) {
+            return Some(end);
+        }
+        let (reason, message) = match &end {
+            End::LostGuard(message) => (Reason::ConflictDetected, message),
+            End::NotKept(message) => (Reason::NotConverging, message),
+            End::Failed(failure) | End::Refused(_, failure) if is_own(failure) => (failure.reason, &failure.message),
+            _ => return Some(end),
+        };
+        let failed = |agent: &mut AgentResult| {
+            (agent.action, agent.reason) = (AgentAction::Failed, reason.as_str().to_owned());
+            agent.message = Some(message.clone());
+        };
+        self.close(&step.target, plan.evaluated.as_ref().map(|e| e.agents.as_slice()), failed);
+        self.alone.failed(reason).then_some(end)
+    }
+
+    /// A target is done with, for this run.
+    pub(super) fn close(&mut self, target: &Target, agents: Option<&[AgentResult]>, change: impl FnOnce(&mut AgentResult)) {
+        let known = agents.unwrap_or_default().iter().find(|agent| agent.user_id == target.id);
+        if let Some(mut agent) = known.cloned() {
+            change(&mut agent);
+            self.alone.closed.insert(target.id.clone(), agent);
+        }
+    }
+
+    /// A write took effect: supervisors are told, where they are to be.
+    pub(super) async fn took(&mut self, step: &Step, plan: &Plan, audit_id: &str) {
+        if !K::fails_alone(&step.target) {
+            return;
+        }
+        self.alone.succeeded();
+        let agents = plan.evaluated.as_ref().map(|e| e.agents.as_slice());
+        self.close(&step.target, agents, |agent| agent.action = AgentAction::Applied);
+        self.tell(step, audit_id).await;
+    }
+
+    /// Whether somebody has come to declare what a step writes, since it was planned.
+    pub(super) async fn is_claimed(&mut self, step: &Step) -> bool {
+        let Some((skill, _)) = K::pairs(self.request.desired) else { return false };
+        let claimed = self.ledger.claimed(skill, std::slice::from_ref(&step.target.id)).await;
+        let is_claimed = !claimed.is_empty();
+        self.claimed.extend(claimed);
+        is_claimed
+    }
+}
