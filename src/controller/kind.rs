@@ -206,3 +206,23 @@ fn refresh<K: Reconcilable>(context: Arc<KindContext<K>>) -> Box<dyn Fn() + Send
         metrics.since_observed.get_or_create(&kind).set(context.schedule.oldest_observation().as_secs_f64());
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{AgentAssistConfig, PromptTemplate, SkillProfile};
+
+    fn size_of_future<A, B, F: Future>(_: fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_reconcile_that_waits_for_its_lane_is_small() {
+        let sizes = [
+            size_of_future(reconcile::<AgentAssistConfig>),
+            size_of_future(reconcile::<PromptTemplate>),
+            size_of_future(reconcile::<SkillProfile>),
+        ];
+        assert!(sizes.iter().all(|size| *size <= 2048), "thousands may wait at once: {sizes:?}");
+    }
+}

@@ -96,7 +96,7 @@ pub async fn reconcile<K: Reconcilable>(object: Arc<Guarded<K>>, context: Arc<Ki
             format!("this operator version cannot read the object and leaves it alone: {}", display::escape(&invalid.error));
         let note = conditions::truncate(&note, 900);
         let draft = EventDraft { warning: true, reason: Reason::InvalidSpec.as_str(), action: "Read", note };
-        context.shared.events.publish(&draft, object.object_ref(&())).await;
+        Box::pin(context.shared.events.publish(&draft, object.object_ref(&()))).await;
         return Ok(Action::await_change());
     }
     match AssertUnwindSafe(drive(&context, &key)).catch_unwind().await {
@@ -104,7 +104,7 @@ pub async fn reconcile<K: Reconcilable>(object: Arc<Guarded<K>>, context: Arc<Ki
         Err(_) => {
             tracing::error!(kind = K::KIND, object = %key, "the reconcile panicked; other objects are not affected");
             context.shared.metrics.panics.get_or_create(&ByKind { kind: K::KIND }).inc();
-            panicked(&context, &key).await;
+            Box::pin(panicked(&context, &key)).await;
             Ok(Action::requeue(AFTER_PANIC))
         }
     }
@@ -113,37 +113,38 @@ pub async fn reconcile<K: Reconcilable>(object: Arc<Guarded<K>>, context: Arc<Ki
 async fn drive<K: Reconcilable>(context: &Arc<KindContext<K>>, key: &ObjectRef<Guarded<K>>) -> Action {
     let mut ticket: Option<(Ticket, String)> = None;
     loop {
-        let (loaded, desired, granted) = match preflight(context, key).await {
+        let (loaded, desired, granted) = match Box::pin(preflight(context, key)).await {
             None => return Action::await_change(),
             Some(Preflight::Idle(wait)) => return Action::requeue(wait),
-            Some(Preflight::Verdict(loaded, verdict)) => {
-                let mut loaded = *loaded;
+            Some(Preflight::Verdict(mut loaded, verdict)) => {
                 let since = verdict.waits_for().map(|reason| match loaded.entry.waiting_since {
                     Some((known, since)) if known == reason => (reason, since),
                     _ => (reason, waiting_since(&loaded, reason)),
                 });
                 loaded.entry.waiting_since = since;
                 let verdict = verdict.verdict(since.map(|(_, since)| since.elapsed()).unwrap_or_default());
-                return conclude(context, loaded, &verdict, None, 1.0, false).await;
+                return Box::pin(conclude(context, *loaded, &verdict, None, 1.0, false)).await;
             }
-            Some(Preflight::Call(loaded, desired, granted)) => (*loaded, desired, granted),
+            Some(Preflight::Call(loaded, desired, granted)) => (loaded, desired, granted),
         };
         match ticket.take() {
             Some((ticket, connection)) if connection == granted.connection.key => {
-                return call(context, loaded, desired, granted, ticket).await;
+                return Box::pin(call(context, *loaded, desired, granted, ticket)).await;
             }
             _ => {}
         }
         // An object waits for its lane before its work is done: it is loaded again, and all edits since count as one.
         let lane = loaded.due.lane(&loaded.status);
-        let budget = granted.connection.client.account().budget();
+        let (uid, generation, connection) = (loaded.uid.clone(), loaded.generation, granted.connection.clone());
+        // Thousands may wait at once: each keeps only what waiting needs.
+        drop((loaded, desired, granted));
         let began = Instant::now();
         let got = tokio::select! {
-            got = context.tickets.wait(budget, &loaded.uid, loaded.generation, lane) => got,
+            got = context.tickets.wait(connection.client.account().budget(), &uid, generation, lane) => got,
             () = context.shared.shutdown.cancelled() => return Action::await_change(),
         };
         context.shared.metrics.queued(K::KIND, lane.as_str(), began.elapsed());
-        ticket = Some((got, granted.connection.key.clone()));
+        ticket = Some((got, connection.key.clone()));
     }
 }
 
