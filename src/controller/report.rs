@@ -36,8 +36,23 @@ pub fn is_gone(error: &kube::Error) -> bool {
 }
 
 /// Statuses that were written and that the watch may not have brought back yet: without them a reconcile right after a write
-/// would decide on an old status.
-pub struct Written<S>(Mutex<HashMap<String, (u64, S)>>);
+/// would decide on an old status. By UID.
+pub struct Written<S>(Mutex<HashMap<String, Known<S>>>);
+
+/// What is known of one object. The watch is often faster than the answer to the patch: without the version that it brought,
+/// such a status would be kept for nothing until the next one.
+struct Known<S> {
+    /// The version that the watch brought last.
+    seen: u64,
+    /// A status that is newer, and its version.
+    newer: Option<Box<(u64, S)>>,
+}
+
+impl<S> Default for Known<S> {
+    fn default() -> Self {
+        Self { seen: 0, newer: None }
+    }
+}
 
 impl<S> Default for Written<S> {
     fn default() -> Self {
@@ -46,33 +61,34 @@ impl<S> Default for Written<S> {
 }
 
 impl<S: Clone> Written<S> {
-    /// Remembers a status that the server answered with.
+    /// Remembers a status that the server answered with, unless the watch has brought it.
     pub fn put<K: Resource>(&self, answered: &K, status: S) {
         if let Some(uid) = answered.uid() {
-            self.lock().insert(uid, (version(answered), status));
+            self.lock().entry(uid).or_default().put(version(answered), status);
         }
     }
 
     /// Remembers a status that could not be written: it stays the newest until one is.
     pub fn keep<K: Resource>(&self, object: &K, status: S) {
         if let Some(uid) = object.uid() {
-            self.lock().insert(uid, (u64::MAX, status));
+            self.lock().entry(uid).or_default().put(u64::MAX, status);
         }
     }
 
     /// The status, where it is newer than the object.
     pub fn newer<K: Resource>(&self, object: &K) -> Option<S> {
         let uid = object.uid()?;
-        self.lock().get(&uid).filter(|(at, _)| *at > version(object)).map(|(_, status)| status.clone())
+        let written = self.lock();
+        written.get(&uid)?.newer.as_ref().filter(|newer| newer.0 > version(object)).map(|newer| newer.1.clone())
     }
 
     /// The watch brought an object: what is not newer is forgotten.
     pub fn seen<K: Resource>(&self, object: &K) {
         let Some(uid) = object.uid() else { return };
         let mut written = self.lock();
-        if written.get(&uid).is_some_and(|(at, _)| *at <= version(object)) {
-            written.remove(&uid);
-        }
+        let known = written.entry(uid).or_default();
+        known.seen = version(object);
+        known.newer.take_if(|newer| newer.0 <= known.seen);
     }
 
     /// An object is gone.
@@ -80,12 +96,60 @@ impl<S: Clone> Written<S> {
         self.lock().remove(uid);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (u64, S)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Known<S>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S> Known<S> {
+    /// An answer replaces also what could not be written before, even where the watch was faster.
+    fn put(&mut self, version: u64, status: S) {
+        self.newer = (version > self.seen).then(|| Box::new((version, status)));
     }
 }
 
 /// Resource versions of one kind are comparable as numbers.
 fn version<K: Resource>(object: &K) -> u64 {
     object.resource_version().and_then(|v| v.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::{ObjectMeta, PartialObjectMeta, PartialObjectMetaExt};
+
+    use super::*;
+    use crate::api::SkillProfile;
+
+    fn object(version: u64) -> PartialObjectMeta<SkillProfile> {
+        let meta = ObjectMeta { uid: Some("u".into()), resource_version: Some(version.to_string()), ..Default::default() };
+        meta.into_response_partial::<SkillProfile>()
+    }
+
+    #[test]
+    fn a_written_status_counts_until_the_watch_brings_it() {
+        let written = Written::default();
+        written.seen(&object(1));
+        written.put(&object(2), "b");
+        assert_eq!(written.newer(&object(1)), Some("b"));
+        written.seen(&object(2));
+        assert_eq!(written.newer(&object(1)), None);
+    }
+
+    #[test]
+    fn nothing_is_kept_where_the_watch_was_faster_than_the_answer() {
+        let written = Written::default();
+        written.seen(&object(2));
+        written.put(&object(2), "b");
+        assert!(written.lock()["u"].newer.is_none());
+    }
+
+    #[test]
+    fn an_unwritten_status_counts_until_one_is_written() {
+        let written = Written::default();
+        written.keep(&object(1), "kept");
+        written.seen(&object(3));
+        assert_eq!(written.newer(&object(3)), Some("kept"));
+        written.put(&object(3), "written");
+        assert_eq!(written.newer(&object(3)), None);
+    }
 }
