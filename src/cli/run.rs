@@ -2,17 +2,26 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args as ClapArgs;
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceBuilder;
 use url::Url;
 
 use super::logging::{self, LogFormat};
 use crate::controller::{self, Options};
 use crate::engine::genesys_org::AllowedEndpoints;
+
+/// Most calls to the API server that wait for their answer at once. Each takes a connection of its own, and its buffers, 150 KB, are
+/// held until the server closes it: when the server is slow, hundreds of calls would be under way.
+const MAX_CALLS: usize = 32;
+/// The API server gives up a call after a minute. Calls to one that is lost must not hold their places for ever.
+const LONGEST_CALL: Duration = Duration::from_secs(65);
 
 /// Arguments of `run`.
 #[derive(Debug, ClapArgs)]
@@ -40,7 +49,7 @@ pub struct Args {
 /// Runs until SIGTERM or SIGINT.
 pub async fn main(args: Args) -> anyhow::Result<()> {
     logging::start(args.log_format)?;
-    let client = Client::try_from(config(args.kubeconfig.as_deref()).await?)?;
+    let client = client(config(args.kubeconfig.as_deref()).await?)?;
     let shutdown = CancellationToken::new();
     let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = shutdown.clone();
@@ -66,6 +75,12 @@ pub async fn main(args: Args) -> anyhow::Result<()> {
         result = controller::run(client, options, shutdown) => result,
         () = signals => anyhow::bail!("stopped by a second signal before the work under way was finished"),
     }
+}
+
+/// A client that keeps the limits. What a watch takes is its place until it begins; the stream is not limited.
+fn client(config: Config) -> kube::Result<Client> {
+    let limits = ServiceBuilder::new().concurrency_limit(MAX_CALLS).timeout(LONGEST_CALL).into_inner();
+    Ok(ClientBuilder::try_from(config)?.with_layer(&limits).build())
 }
 
 async fn config(path: Option<&std::path::Path>) -> anyhow::Result<Config> {
