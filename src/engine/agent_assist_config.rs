@@ -123,9 +123,10 @@ impl Kind for AgentAssistConfig {
     fn is_unapplied(desired: &Desired, memory: &Memory) -> bool {
         match &desired.content {
             Content::Settings(settings) => !memory.knows_all(settings, &desired.ignore),
-            Content::Snapshot(version) => {
-                !memory.entries().iter().any(|a| a.path.is_empty() && a.digest.starts_with(&format!("v{version}-")))
-            }
+            Content::Snapshot(version) => !memory
+                .entries()
+                .iter()
+                .any(|a| a.path.is_empty() && String::from(a.digest.clone()).starts_with(&format!("v{version}-"))),
         }
     }
 
@@ -158,7 +159,7 @@ fn snapshot_draft(
     let wanted = server_owned.strip(&ignore.strip(&AgentAssistConfig::content(snapshot), &mut Vec::new()), &mut Vec::new());
     let compared = server_owned.strip(&ignore.strip(&live, &mut Vec::new()), &mut Vec::new());
     let differing = diff::whole(&wanted, &compared, &Ignore::default());
-    let digest = format!("v{version}-{}", json_util::short_digest(&wanted));
+    let digest = format!("v{version}-{}", json_util::short_digest(&wanted)).into();
     let entry = AppliedField { path: String::new(), digest, created: false };
     let known = input.memory.entries().contains(&entry);
     let writes = match input.policy {

@@ -63,7 +63,7 @@ impl Memory {
 
     /// Whether this value was already written, or found, at this path.
     pub fn knows(&self, path: &str, value: &Value) -> bool {
-        self.applied.get(path).is_some_and(|a| a.digest == json_util::short_digest(value))
+        self.applied.get(path).is_some_and(|a| a.digest == json_util::short_digest(value).into())
     }
 
     /// Whether every declared field was already written, or found.
@@ -86,7 +86,7 @@ impl Memory {
                 continue;
             }
             let held = ignore.strip(value, &mut tokens);
-            if field.created && json_util::short_digest(&held) == field.digest {
+            if field.created && field.digest == json_util::short_digest(&held).into() {
                 pointer::set(&mut document, &tokens, None);
             } else if !is_container(field) {
                 out.released.push(field.path.clone());
@@ -108,7 +108,10 @@ impl Memory {
             }
             let absent = !value.is_null() && live.pointer(path).is_none();
             let created = absent || previous.is_some_and(|p| p.created) || self.created.contains(path);
-            applied.insert(path.clone(), AppliedField { path: path.clone(), digest: json_util::short_digest(value), created });
+            applied.insert(
+                path.clone(),
+                AppliedField { path: path.clone(), digest: json_util::short_digest(value).into(), created },
+            );
             self.containers(path, live, &mut applied);
         }
         applied.into_values().collect()
@@ -122,7 +125,7 @@ impl Memory {
                 || self.created.contains(parent)
                 || self.applied.get(parent).is_some_and(is_container)
             {
-                let digest = json_util::short_digest(&json!({}));
+                let digest = json_util::short_digest(&json!({})).into();
                 applied.entry(parent.to_owned()).or_insert_with(|| AppliedField {
                     path: parent.to_owned(),
                     digest,
@@ -135,7 +138,7 @@ impl Memory {
 }
 
 fn is_container(field: &AppliedField) -> bool {
-    field.created && field.digest == json_util::short_digest(&json!({}))
+    field.created && field.digest == json_util::short_digest(&json!({})).into()
 }
 
 fn related(a: &str, b: &str) -> bool {
@@ -175,7 +178,7 @@ mod tests {
     #[test]
     fn memory_of_another_remote_object_is_not_used() {
         let mut status = ManagedStatus {
-            applied: vec![AppliedField { path: "/a".into(), digest: "d".into(), created: true }],
+            applied: vec![AppliedField { path: "/a".into(), digest: "d".to_owned().into(), created: true }],
             ..Default::default()
         };
         status.remote = Some(crate::api::status::RemoteState { host: "h".into(), id: "c1".into(), ..Default::default() });

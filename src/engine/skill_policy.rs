@@ -155,7 +155,7 @@ impl Kind for SkillPolicy {
         plan.steps.sort_by(|a, b| a.target.cmp(&b.target));
         plan.drift.sort_by(|a, b| a.path.cmp(&b.path));
         let digest = json_util::short_digest(&desired.digest());
-        plan.applied = vec![AppliedField { path: EVALUATED.to_owned(), digest, created: false }];
+        plan.applied = vec![AppliedField { path: EVALUATED.to_owned(), digest: digest.into(), created: false }];
         plan.evaluated = Some(Evaluated { evaluation, agents });
         Ok(plan)
     }

@@ -157,6 +157,6 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
 fn created(path: &str, live: &Value) -> Option<AppliedField> {
     let empty = Value::Object(serde_json::Map::new());
     let value = live.pointer(path)?;
-    let digest = json::short_digest(if value.is_object() { &empty } else { value });
+    let digest = json::short_digest(if value.is_object() { &empty } else { value }).into();
     Some(AppliedField { path: path.to_owned(), digest, created: true })
 }
