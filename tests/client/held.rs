@@ -1,7 +1,7 @@
 //! An object of any kind with its status, and the ledger that stands for its cluster.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -187,10 +187,20 @@ pub struct Book {
     records: Mutex<Vec<AuditRecord>>,
     intents: Mutex<Vec<Intent>>,
     attempts: Mutex<Vec<Why>>,
-    /// What of the status was recorded last in the midst of a run.
+    /// The status that the run began with.
+    before: Mutex<ManagedStatus>,
+    /// What of the status was recorded last in the midst of the run.
     last: Mutex<Option<ManagedStatus>>,
+    /// How often status was recorded in the midst of runs.
+    patches: AtomicU32,
+    /// The record with this number, from 1, is never answered; whether it is made.
+    pub stuck_at: Option<(u32, bool)>,
+    stuck: AtomicBool,
     /// The users whose skills somebody declares.
     pub claimed: BTreeSet<String>,
+    /// So many questions about them are answered as if nobody did.
+    pub unclaimed_for: u32,
+    claims_asked: AtomicU32,
     /// The time; unset: the real one.
     pub now: Option<Timestamp>,
     /// So many requests of writes pass the gate; unset: all.
@@ -200,6 +210,10 @@ pub struct Book {
     pub broken: bool,
     /// The store of audit records is full.
     pub audit_full: bool,
+    /// It is full once it holds so many records; unset: never.
+    pub audit_room: Option<usize>,
+    /// So many writes are left of the change limit of the org; unset: any number.
+    pub attempts_left: Option<usize>,
     /// No audit record can be stored.
     pub unsafe_records: bool,
     /// The change limit of the org is used up until then.
@@ -215,7 +229,24 @@ impl Book {
         self.intents.lock().unwrap().clone()
     }
 
-    /// What of the status was recorded last in the midst of a run: what a crash leaves.
+    /// A run begins with this status.
+    pub fn begin(&self, status: &ManagedStatus) {
+        self.before.lock().unwrap().clone_from(status);
+        self.stuck.store(false, Ordering::SeqCst);
+        *self.last.lock().unwrap() = None;
+    }
+
+    /// How often status was recorded in the midst of runs.
+    pub fn patches(&self) -> u32 {
+        self.patches.load(Ordering::SeqCst)
+    }
+
+    /// Whether a record is never answered.
+    pub fn is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::SeqCst)
+    }
+
+    /// What of the status was recorded last in the midst of a run: what a crash leaves. None where nothing was.
     pub fn last(&self) -> Option<ManagedStatus> {
         self.last.lock().unwrap().clone()
     }
@@ -231,7 +262,17 @@ impl Ledger for Book {
             return Err("the intent could not be recorded".into());
         }
         self.intents.lock().unwrap().extend(intended.intent.cloned());
-        *self.last.lock().unwrap() = Some(intended.status(&ManagedStatus::default()));
+        let number = self.patches.fetch_add(1, Ordering::SeqCst) + 1;
+        let stuck = self.stuck_at.filter(|(at, _)| *at == number);
+        if stuck.is_none_or(|(_, is_made)| is_made) {
+            let mut last = self.last.lock().unwrap();
+            let before = last.take().unwrap_or_else(|| self.before.lock().unwrap().clone());
+            *last = Some(intended.status(&before));
+        }
+        if stuck.is_some() {
+            self.stuck.store(true, Ordering::SeqCst);
+            std::future::pending::<()>().await;
+        }
         Ok(())
     }
 
@@ -240,6 +281,9 @@ impl Ledger for Book {
     }
 
     async fn claimed(&self, _: &str, users: &[String]) -> BTreeSet<String> {
+        if self.claims_asked.fetch_add(1, Ordering::SeqCst) < self.unclaimed_for {
+            return BTreeSet::new();
+        }
         users.iter().filter(|user| self.claimed.contains(*user)).cloned().collect()
     }
 
@@ -256,7 +300,11 @@ impl Ledger for Book {
     }
 
     fn attempt(&self, why: Why) -> Result<(), Timestamp> {
-        self.attempts.lock().unwrap().push(why);
+        let mut attempts = self.attempts.lock().unwrap();
+        if self.attempts_left.is_some_and(|left| attempts.len() >= left) {
+            return Err(self.now() + jiff::SignedDuration::from_mins(30));
+        }
+        attempts.push(why);
         Ok(())
     }
 
@@ -265,7 +313,7 @@ impl Ledger for Book {
     }
 
     fn is_audit_full(&self) -> bool {
-        self.audit_full
+        self.audit_full || self.audit_room.is_some_and(|room| self.records.lock().unwrap().len() >= room)
     }
 
     async fn audit(&self, record: AuditRecord) -> Result<(), String> {

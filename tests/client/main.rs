@@ -6,6 +6,7 @@
 mod held;
 mod prompt_stage;
 mod skill_profiles;
+mod skill_stage;
 mod stage;
 mod wire;
 
@@ -34,6 +35,10 @@ mod propagation;
 mod redirects;
 mod refusals;
 mod restore;
+mod skill_policies;
+mod skill_policy_alerts;
+mod skill_policy_failures;
+mod skill_policy_intents;
 mod skills_wire;
 mod throttling;
 mod tls;

@@ -98,9 +98,42 @@ impl Stage {
         let desired = held.desired();
         let subject = held.subject();
         let request = held.request(&host, &desired, &subject);
+        held.book.begin(&held.status);
         let convergence = converge(session, &held.states, &held.book, &request).await;
         held.conclude(&convergence);
         convergence
+    }
+
+    /// Converges until the sandbox has ended so many requests, or a record of the status is never answered, and is killed then: what is left is the status that was recorded last.
+    /// Answers the result where the end came first.
+    pub async fn killed<K: Remote + DeserializeOwned>(&self, held: &mut Held<K>, requests: usize) -> Option<Convergence> {
+        let host = self.sandbox.url().to_owned();
+        let desired = held.desired();
+        let subject = held.subject();
+        let request = held.request(&host, &desired, &subject);
+        held.book.begin(&held.status);
+        let mut session = self.session().await;
+        let before = self.world.journal_size().0;
+        let enough = async {
+            while self.world.journal_size().0 < before.saturating_add(requests) && !held.book.is_stuck() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let ended = tokio::select! {
+            biased;
+            () = enough => None,
+            convergence = converge(&mut session, &held.states, &held.book, &request) => Some(convergence),
+        };
+        drop(session);
+        self.journal().await;
+        match &ended {
+            Some(convergence) => held.conclude(convergence),
+            None => {
+                held.status = held.book.last().unwrap_or_else(|| held.status.clone());
+                held.restart();
+            }
+        }
+        ended
     }
 
     /// A fault with the next so many of these calls.
