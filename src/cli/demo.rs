@@ -5,6 +5,7 @@ mod calls;
 mod configs;
 mod org;
 mod prompts;
+mod skills;
 mod stored;
 mod story;
 mod teller;
@@ -20,17 +21,19 @@ use self::stored::{NAMESPACE, Stored};
 use self::story::Story;
 use self::teller::Teller;
 use super::manifests;
-use crate::api::{AgentAssistConfig, GenesysOrg, Managed, PromptTemplate};
+use crate::api::{AgentAssistConfig, GenesysOrg, Managed, PromptTemplate, SkillPolicy, SkillProfile};
 use crate::sandbox::{Options, Sandbox};
 
 /// The manifests of the story: in the binary, so that it can be told anywhere.
-const EXAMPLES: [(&str, &str); 6] = [
+const EXAMPLES: [(&str, &str); 8] = [
     ("examples/sandbox/secret.yaml", include_str!("../../examples/sandbox/secret.yaml")),
     ("examples/sandbox/org.yaml", include_str!("../../examples/sandbox/org.yaml")),
     ("examples/sandbox/retail-assist.yaml", include_str!("../../examples/sandbox/retail-assist.yaml")),
     ("examples/sandbox/loyalty-save.yaml", include_str!("../../examples/sandbox/loyalty-save.yaml")),
     ("examples/features/prompt-refused.yaml", include_str!("../../examples/features/prompt-refused.yaml")),
     ("examples/features/refused.yaml", include_str!("../../examples/features/refused.yaml")),
+    ("examples/features/skill-policy.yaml", include_str!("../../examples/features/skill-policy.yaml")),
+    ("examples/features/skill-profile.yaml", include_str!("../../examples/features/skill-profile.yaml")),
 ];
 
 /// The step that rolls back.
@@ -56,12 +59,15 @@ async fn begin() -> anyhow::Result<Story> {
     let org: GenesysOrg = example("examples/sandbox/org.yaml")?;
     let object: AgentAssistConfig = example("examples/sandbox/retail-assist.yaml")?;
     let prompt: PromptTemplate = example("examples/sandbox/loyalty-save.yaml")?;
+    let policy: SkillPolicy = example("examples/features/skill-policy.yaml")?;
+    let profile: SkillProfile = example("examples/features/skill-profile.yaml")?;
     let sandbox = Sandbox::start(Options::default()).await?;
     let org = Org::connect(org, &secret, NAMESPACE, sandbox.url())?;
     let id = object.remote_id().to_owned();
     let (stored, prompt) = (Stored::new(object), Stored::new(prompt));
+    let (policy, profile) = (Stored::new(policy), Stored::new(profile));
     let declared = vec![stored.declared()];
-    Ok(Story { tell: Teller::new(), sandbox, org, stored, id, prompt, steps: Vec::new(), declared })
+    Ok(Story { tell: Teller::new(), sandbox, org, stored, id, prompt, policy, profile, steps: Vec::new(), declared })
 }
 
 async fn tell(story: &mut Story) -> anyhow::Result<()> {
@@ -78,6 +84,9 @@ async fn tell(story: &mut Story) -> anyhow::Result<()> {
     story.lost_answer().await?;
     story.revert(example("examples/sandbox/loyalty-save.yaml")?).await?;
     story.refused_prompt(example("examples/features/prompt-refused.yaml")?)?;
+    story.propose().await?;
+    story.enforce().await?;
+    story.profile_first().await?;
     story.verdict(ROLLBACK).context("the proof")?;
     epilogue(story)
 }

@@ -39,7 +39,7 @@ enum Command {
 pub async fn main(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Run(args) => run::main(args).await,
-        Command::Demo(args) => demo::main(args).await,
+        Command::Demo(args) => Box::pin(demo::main(args)).await,
         Command::Sandbox(args) => sandbox::main(args).await,
         Command::Crds => crds::main(),
         Command::Rbac => rbac::main(),

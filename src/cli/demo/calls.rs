@@ -6,13 +6,17 @@ use crate::engine::display::escape;
 use crate::sandbox::{Actor, Entry};
 
 /// The calls of the contract that the story needs, in the order of the table.
-pub const CALLS: [(&str, &str); 6] = [
+pub const CALLS: [(&str, &str); 10] = [
     ("T1", "token"),
     ("C1", "read"),
     ("C2", "read an old version"),
     ("C3", "write"),
     ("P1", "look at the versions"),
     ("P2", "promote"),
+    ("S1", "read a profile"),
+    ("S2", "write a profile"),
+    ("S3", "read metrics"),
+    ("S4", "alert"),
 ];
 
 /// One line for each request, and for each change that somebody else made.
@@ -28,10 +32,13 @@ fn row(entry: &Entry) -> Vec<String> {
     }
     let what = CALLS.iter().find(|(call, _)| *call == entry.call).map_or("another call", |(_, what)| what);
     let asked = entry.body.as_ref().filter(|_| entry.call == "P2").and_then(|body| body["version"].as_str());
+    let whose = entry.target.as_deref().map(escape).unwrap_or_default();
     let how = match (&entry.if_match, entry.version, asked) {
         (Some(tag), Some(version), _) => format!("If-Match {}, as version {version}", escape(tag)),
         (_, _, Some(version)) => format!("as version {}", escape(version)),
-        _ => String::new(),
+        (_, Some(version), _) if entry.call == "S2" => format!("{whose}, as version {version}"),
+        _ if entry.call == "S1" => whose,
+        _ => about(entry),
     };
     let asked = entry.path.rsplit_once("/versions/").and_then(|(_, version)| version.parse().ok());
     let shown = entry.shown.as_ref().and_then(|shown| shown.version).or(asked);
@@ -43,6 +50,17 @@ fn row(entry: &Entry) -> Vec<String> {
         _ => entry.code.as_deref().map(escape).unwrap_or_default(),
     };
     vec![escape(&entry.call), what.to_owned(), how, status(entry.status), outcome]
+}
+
+/// What a request without a target is about: how many agents, or the title of an alert.
+fn about(entry: &Entry) -> String {
+    let Some(body) = &entry.body else { return String::new() };
+    let agents = body.get("filter").and_then(|filter| filter.get("clauses")?.as_array()).filter(|_| entry.call == "S3");
+    match (agents, body.get("links").and_then(|links| links.pointer("/0/id")?.as_str())) {
+        (Some(agents), _) => format!("{} agents", agents.len()),
+        (None, Some(id)) => escape(id),
+        (None, None) => String::new(),
+    }
 }
 
 /// A status code; nothing was answered where it is 0.

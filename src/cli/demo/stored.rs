@@ -147,6 +147,11 @@ impl<K: Reconcilable + Serialize> Stored<K> {
         Ok(Reconciled { convergence, event, status_changed: now != status, status: now })
     }
 
+    /// From now on the object leaves alone what this one declares. Both belong to the one org of the story.
+    pub fn yield_to<P: Reconcilable>(&self, other: P) {
+        lock(&self.ledger.declared).push(Box::new(move |user, skill| other.declares(user, skill)));
+    }
+
     fn subject(&self, org: &Org) -> Subject {
         Subject {
             org: org.label.clone(),
@@ -222,16 +227,21 @@ fn spec(object: &impl Serialize) -> anyhow::Result<Value> {
     spec.context("the object has no spec")
 }
 
+/// Whether another object declares a skill of a user.
+type Declares = Box<dyn Fn(&str, &str) -> bool + Send>;
+
 /// The ledger of one object in memory.
 struct MemoryLedger {
     generation: Arc<AtomicI64>,
     status: Mutex<ManagedStatus>,
     audit: Mutex<Vec<AuditRecord>>,
+    declared: Mutex<Vec<Declares>>,
 }
 
 impl Default for MemoryLedger {
     fn default() -> Self {
-        Self { generation: Arc::new(AtomicI64::new(1)), status: Mutex::default(), audit: Mutex::default() }
+        let generation = Arc::new(AtomicI64::new(1));
+        Self { generation, status: Mutex::default(), audit: Mutex::default(), declared: Mutex::default() }
     }
 }
 
@@ -252,8 +262,9 @@ impl Ledger for MemoryLedger {
         Ok(())
     }
 
-    async fn claimed(&self, _: &str, _: &[String]) -> BTreeSet<String> {
-        BTreeSet::new()
+    async fn claimed(&self, skill: &str, users: &[String]) -> BTreeSet<String> {
+        let others = lock(&self.declared);
+        users.iter().filter(|user| others.iter().any(|declares| declares(user, skill))).cloned().collect()
     }
 
     fn gate(&self) -> Gate {

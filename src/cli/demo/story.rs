@@ -12,7 +12,7 @@ use super::org::Org;
 use super::stored::{Due, Reconciled, Stored};
 use super::teller::Teller;
 use crate::api::conditions::{self, IN_SYNC, READY, RECONCILING, STALLED};
-use crate::api::{AgentAssistConfig, ManagedStatus, PromptTemplate};
+use crate::api::{AgentAssistConfig, ManagedStatus, PromptTemplate, SkillPolicy, SkillProfile};
 use crate::controller::outcome::EventDraft;
 use crate::controller::reconcile::Reconcilable;
 use crate::engine::kind::Texts;
@@ -42,6 +42,10 @@ pub struct Story {
     pub id: String,
     /// The object of the prompt.
     pub prompt: Stored<PromptTemplate>,
+    /// The object of the skill levels that follow metrics.
+    pub policy: Stored<SkillPolicy>,
+    /// The object of the skill levels of one agent.
+    pub profile: Stored<SkillProfile>,
     /// The steps so far.
     pub steps: Vec<Step>,
     /// The manifests that declared something, for the check of what nobody declared.
@@ -67,6 +71,16 @@ impl Story {
         well(self.prompt.reconcile(&self.org, due).await?)
     }
 
+    /// The same with the levels that follow metrics.
+    pub async fn evaluate(&mut self, due: Due) -> anyhow::Result<Reconciled> {
+        well(self.policy.reconcile(&self.org, due).await?)
+    }
+
+    /// The same with the levels of one agent.
+    pub async fn reconcile_profile(&mut self, due: Due) -> anyhow::Result<Reconciled> {
+        well(self.profile.reconcile(&self.org, due).await?)
+    }
+
     /// Changes the spec of the configuration, as an edited manifest would.
     pub fn edit(&mut self, path: &str, value: Value) -> anyhow::Result<()> {
         let from = self.stored.spec()?.pointer(path).cloned();
@@ -85,7 +99,7 @@ impl Story {
         Ok(self.tell.value(plan)?)
     }
 
-    /// Shows and checks the calls of this step.
+    /// Shows and checks the calls since the last ones that were shown.
     pub fn calls(&mut self, expected: &[(&str, u16)]) -> anyhow::Result<Vec<Entry>> {
         let before: usize = self.steps.iter().map(|step| step.entries.len()).sum();
         let entries: Vec<Entry> = self.world().journal().into_iter().skip(before).collect();
@@ -96,7 +110,7 @@ impl Story {
         self.tell.table(&calls::rows(&entries))?;
         calls::expect(&entries, expected)?;
         if let Some(step) = self.steps.last_mut() {
-            step.entries.clone_from(&entries);
+            step.entries.extend(entries.iter().cloned());
         }
         Ok(entries)
     }

@@ -11,14 +11,15 @@ use crate::remote::audit::AuditStatus;
 use crate::sandbox::{Entry, Expectations, Violation, check_with};
 
 /// What is promised, in the order of the checker's rules. It answers every rule that was broken; here none may be.
-const PROMISES: [&str; 7] = [
-    "no unguarded write: each PUT carried an ETag, and the version after the one it was read with",
+const PROMISES: [&str; 8] = [
+    "no unguarded write: each PUT carried the version after the one it was read with, and of a configuration its ETag",
     "no lost update: each accepted PUT was computed from the very state that it replaced",
     "no setting that the manifest leaves out was touched (but by the rollback, which is whole)",
     "the PUT that lost its guard was never sent again",
     "the call budget of the GenesysOrg was kept",
     "one token was enough for all calls",
     "no promotion unseen or twice: a look before each, and after the lost answer one more before anything else",
+    "no alert twice",
 ];
 
 impl Story {
@@ -28,7 +29,7 @@ impl Story {
     /// A promise that was not kept.
     pub fn verdict(&mut self, rollback: usize) -> anyhow::Result<()> {
         self.tell.step("The calls", "What all of it cost, as the sandbox counted it.")?;
-        self.tell.block(&CALLS.map(|(call, what)| format!("{call} {what}")).join(" · "))?;
+        self.tell.say_more(&CALLS.map(|(call, what)| format!("{call} {what}")).join(" · "))?;
         self.tell.table(&table(&self.steps))?;
         let journal = self.sandbox.world().journal();
         self.tell.step(
@@ -73,8 +74,12 @@ impl Story {
     /// Every attempted write has its audit record.
     fn audit(&mut self, journal: &[Entry]) -> anyhow::Result<()> {
         let audited: Vec<AuditStatus> =
-            self.stored.audited().iter().chain(&self.prompt.audited()).map(|record| record.status).collect();
-        let writes = journal.iter().filter(|entry| ["C3", "P2"].contains(&entry.call.as_str())).count();
+            [self.stored.audited(), self.prompt.audited(), self.policy.audited(), self.profile.audited()]
+                .iter()
+                .flatten()
+                .map(|record| record.status)
+                .collect();
+        let writes = journal.iter().filter(|entry| ["C3", "P2", "S2"].contains(&entry.call.as_str())).count();
         ensure!(audited.len() == writes, "{writes} writes, and {} audit records", audited.len());
         let kinds = [AuditStatus::Applied, AuditStatus::Promoted, AuditStatus::Conflict];
         let counts = kinds.map(|status| (audited.iter().filter(|seen| **seen == status).count(), status.as_str()));
@@ -86,7 +91,7 @@ impl Story {
 }
 
 fn table(steps: &[Step]) -> Vec<Vec<String>> {
-    let head = ["step"].into_iter().chain(CALLS.map(|(call, _)| call)).chain(["status codes"]);
+    let head = ["step"].into_iter().chain(CALLS.map(|(call, _)| call)).chain(["not 2xx"]);
     let mut rows = vec![head.map(str::to_owned).collect::<Vec<_>>()];
     let row = |title: &str, entries: &[&Entry], codes: String| {
         let count = |call: &str| match entries.iter().filter(|entry| entry.call == call).count() {
@@ -96,9 +101,11 @@ fn table(steps: &[Step]) -> Vec<Vec<String>> {
         let counts = CALLS.map(|(call, _)| count(call));
         std::iter::once(title.to_owned()).chain(counts).chain([codes]).collect::<Vec<_>>()
     };
+    let code = |status| if status == 0 { "lost".to_owned() } else { calls::status(status) };
     for step in steps {
         let entries: Vec<&Entry> = step.entries.iter().collect();
-        let codes: Vec<String> = calls::answers(&step.entries).iter().map(|(_, status)| calls::status(*status)).collect();
+        let answers = calls::answers(&step.entries).into_iter().map(|(_, status)| status);
+        let codes: Vec<String> = answers.filter(|status| !(200..300).contains(status)).map(code).collect();
         let title = step.title.split(':').next().unwrap_or_default();
         rows.push(row(title, &entries, codes.join(" ")));
     }
