@@ -114,9 +114,8 @@ pub fn summary(status: &ManagedStatus, convergence: &Convergence) -> Summary {
     let told = told(agents);
     let next = if agents.iter().any(is_open) || !status.alerts.is_empty() { Next::BackOff } else { Next::Check };
     if counts.failed + counts.pending > 0 {
-        let first = agents.iter().find_map(|agent| agent.message.as_deref().filter(|_| agent.action == AgentAction::Failed));
-        let first = first.map(|message| format!("; the first failure: {message}")).unwrap_or_default();
-        return Summary::new(Reason::PartiallyApplied, format!("{told}{first}; see status.agents"), Some(false), next);
+        // What failed with whom is in status.agents alone: this text becomes an event too.
+        return Summary::new(Reason::PartiallyApplied, format!("{told}; see status.agents"), Some(false), next);
     }
     if !status.alerts.is_empty() {
         let why = convergence.alert_failure.as_ref().map(|failure| format!(": {}", failure.message)).unwrap_or_default();
