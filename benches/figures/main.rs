@@ -19,6 +19,7 @@ mod fleet;
 mod latency;
 mod memory;
 mod operator;
+mod policy;
 mod prompts;
 mod rounds;
 mod silence;
@@ -79,6 +80,7 @@ const FIGURES: &[Figure] = &[
     ("rounds", "a thousand applies without a change, and a round of drift checks", rounds::measure),
     ("prompts", "the rules of a prompt, of 4,096 and of 32,768 characters", prompts::measure),
     ("skills", "memory with five times as many skill profiles, of 20 skills each", skills::measure),
+    ("policy", "an evaluation of 500 agents, edits in the midst of it, and one without a change", policy::measure),
     ("audit", "a webhook that is down for ten minutes while 500 writes happen", audit::measure),
     ("fleet", "first convergence of many at 600 calls a minute, and edits in the midst of it", fleet::measure),
 ];
