@@ -187,7 +187,7 @@ pub struct Intent {
     /// Generation that is written.
     #[serde(default)]
     pub generation: i64,
-    /// Why: `SpecChange`, `DriftRepair` or `Restore`.
+    /// Why: `SpecChange`, `DriftRepair`, `Restore` or `Evaluation`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub why: String,
     /// The first changed fields, at most 5.
@@ -263,6 +263,9 @@ pub struct Evaluation {
     pub time: Time,
     /// Generation of this object that was evaluated.
     pub generation: i64,
+    /// Digest of what decides about levels: skill, agents, window, scoring, `maxStep` and `missing`. Where another field of the spec changes,
+    /// what is left of the evaluation goes on.
+    pub digest: String,
     /// First day of the window, UTC.
     pub date_from: String,
     /// The day after the last day of the window, UTC.
@@ -353,7 +356,7 @@ pub struct HistoryEntry {
     pub digest: String,
     /// When the remote answered.
     pub time: Time,
-    /// Why: `SpecChange`, `DriftRepair` or `Restore`.
+    /// Why: `SpecChange`, `DriftRepair`, `Restore` or `Evaluation`.
     pub why: String,
     /// The first changed fields, at most 5.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -1,12 +1,12 @@
 //! What an evaluation of metrics means for an object: when the next one is due, whether one goes on, and what conditions and events
-//! say of it. Counts only: who is who is in `status.agents`, which not everybody may read.
+//! say of it. Counts only: who is who, and how well, is in `status.agents`, which not everybody may read.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::load::{self, Due, Loaded};
-use super::outcome::{EventDraft, Next};
+use super::outcome::{EventDraft, Next, REFUSAL};
 use super::summary::Summary;
 use crate::api::common::DEFAULT_INTERVAL;
 use crate::api::conditions::Reason;
@@ -15,6 +15,7 @@ use crate::engine::Plan;
 use crate::engine::skill_policy::is_open;
 use crate::remote::Remote;
 use crate::remote::converge::Convergence;
+use crate::remote::failure::Retry;
 
 /// How long until the next evaluation, where the object has them: they keep their time of the day.
 pub fn due_in(status: &ManagedStatus, interval: Duration, now: Timestamp) -> Option<Duration> {
@@ -34,14 +35,13 @@ pub fn plan_next<K: Remote>(loaded: &mut Loaded<K>, next: Next, status: &Managed
     }
 }
 
-/// Whether the evaluation in status goes on: agents or alerts are left of it, and no new one is due.
+/// Whether the evaluation in status goes on: no new one is due. Where nothing is left of it, nothing is read.
 pub fn resumes<K: Remote>(loaded: &Loaded<K>, now: Timestamp) -> bool {
     let status = &loaded.status;
     let Some(evaluation) = &status.evaluation else { return false };
     let every = SignedDuration::try_from(loaded.object.interval()).unwrap_or(SignedDuration::MAX);
     let is_due = matches!(loaded.due, Due::Requested | Due::Check) || loaded.entry.reads_all;
-    let is_left = status.intent.is_some() || !status.alerts.is_empty() || status.agents.iter().any(is_open);
-    !is_due && is_left && now.duration_since(evaluation.time.0) < every
+    !is_due && now.duration_since(evaluation.time.0) < every
 }
 
 /// How many agents there are of each kind.
@@ -108,11 +108,21 @@ fn told(agents: &[AgentResult]) -> String {
     format!("{}{why}", Counts::of(agents).text())
 }
 
+/// When to look again: soon where something may pass, as the remote asks; later where it refuses an alert.
+fn next(status: &ManagedStatus, convergence: &Convergence) -> Next {
+    let refused = convergence.alert_failure.as_ref().is_some_and(|failure| failure.retry == Retry::Interval);
+    match (status.agents.iter().any(is_open), status.alerts.is_empty()) {
+        (false, true) => Next::Check,
+        (false, false) if refused => Next::After(REFUSAL),
+        _ => convergence.retry_after.map_or(Next::BackOff, Next::After),
+    }
+}
+
 /// The summary of an evaluation that came to its end.
 pub fn summary(status: &ManagedStatus, convergence: &Convergence) -> Summary {
     let (agents, counts) = (&status.agents, Counts::of(&status.agents));
     let told = told(agents);
-    let next = if agents.iter().any(is_open) || !status.alerts.is_empty() { Next::BackOff } else { Next::Check };
+    let next = next(status, convergence);
     if counts.failed + counts.pending > 0 {
         // What failed with whom is in status.agents alone: this text becomes an event too.
         return Summary::new(Reason::PartiallyApplied, format!("{told}; see status.agents"), Some(false), next);

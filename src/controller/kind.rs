@@ -21,9 +21,8 @@ use super::report::Written;
 use super::schedule::Schedule;
 use super::stream::{Guarded, Watching};
 use super::tickets::Tickets;
-use crate::api::Managed;
 use crate::api::skill_policy::MAX_USERS as MAX_WRITES;
-use crate::api::status::HistoryEntry;
+use crate::api::{Managed, ManagedStatus};
 
 /// A started kind.
 pub struct Started {
@@ -176,17 +175,19 @@ fn history<K: Reconcilable>(store: Store<Guarded<K>>) -> History {
     Box::new(move |org| {
         let objects = of_org(&store, Some(org));
         let times = |o: &Arc<Guarded<K>>| match &o.0 {
-            Ok(object) => object.status().into_iter().flat_map(|s| &s.history).flat_map(attempts).collect::<Vec<_>>(),
+            Ok(object) => object.status().into_iter().flat_map(attempts).collect::<Vec<_>>(),
             Err(_) => Vec::new(),
         };
         objects.iter().flat_map(times).collect()
     })
 }
 
-/// The time of an entry, once for each of its writes.
-fn attempts(entry: &HistoryEntry) -> impl Iterator<Item = jiff::Timestamp> {
-    let writes = usize::try_from(entry.writes.unwrap_or(1)).unwrap_or(1).min(MAX_WRITES);
-    std::iter::repeat_n(entry.time.0, writes)
+/// The time of each write that status remembers. Those of an open intent count too: they may have been sent.
+fn attempts(status: &ManagedStatus) -> Vec<jiff::Timestamp> {
+    let count = |writes: i32| usize::try_from(writes).unwrap_or(1).min(MAX_WRITES);
+    let past = status.history.iter().map(|entry| (entry.time.0, count(entry.writes.unwrap_or(1))));
+    let open = status.intent.iter().map(|intent| (intent.time.0, intent.steps.len()));
+    past.chain(open).flat_map(|(time, writes)| std::iter::repeat_n(time, writes)).collect()
 }
 
 fn intents<K: Reconcilable>(store: Store<Guarded<K>>) -> Box<dyn Fn() -> Vec<String> + Send + Sync> {

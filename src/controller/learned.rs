@@ -12,7 +12,9 @@ use crate::remote::failure::{Failure, Retry};
 /// What this process remembers of a convergence.
 pub fn learn<K: Reconcilable>(context: &KindContext<K>, loaded: &mut Loaded<K>, convergence: &Convergence) {
     let entry = &mut loaded.entry;
-    entry.reads_all = convergence.evaluated.is_none() && (entry.reads_all || !matches!(loaded.due, Due::Retry | Due::OrgChanged));
+    entry.reads_all = convergence.evaluated.is_none()
+        && !convergence.resumed
+        && (entry.reads_all || !matches!(loaded.due, Due::Retry | Due::OrgChanged));
     if convergence.observed || !convergence.written.is_empty() {
         entry.observed = Some(Instant::now());
     }

@@ -64,8 +64,7 @@ where
     K: Remote + Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Debug,
 {
     async fn intend(&self, intended: &Intended<'_>) -> Result<(), String> {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let status = intended.status(last.as_ref().unwrap_or(self.status));
+        let status = intended.status(self.status);
         let shared = &self.context.shared;
         if shared.outbox.has_unsaved(self.org) {
             return Err("an earlier audit record is not stored yet; the API server did not take it".to_owned());
@@ -101,7 +100,7 @@ where
         unchanged(self.object, &live).map_err(str::to_owned)
     }
 
-    async fn claimed(&self, skill: &str, users: &[String]) -> BTreeSet<String> {
+    async fn claimed(&self, skill: &str, users: &[String]) -> Result<BTreeSet<String>, String> {
         let shared = &self.context.shared;
         shared.pairs.claimed(&shared.orgs, self.key, skill, users).await
     }

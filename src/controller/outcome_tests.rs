@@ -28,6 +28,8 @@ fn convergence(end: End) -> Convergence {
         unconfirmed: None,
         taken: None,
         evaluated: None,
+        resumed: false,
+        retry_after: None,
         alerts: Vec::new(),
         alert_failure: None,
         action: None,

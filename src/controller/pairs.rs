@@ -34,9 +34,11 @@ impl Pairs {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(declared);
     }
 
-    /// The users whose skill somebody declares for the organisation with this key. Where it is not known yet which organisation an
-    /// object belongs to, its pairs count.
-    pub async fn claimed(&self, orgs: &Orgs, key: &str, skill: &str, users: &[String]) -> BTreeSet<String> {
+    /// The users whose skill somebody declares for the organisation with this key.
+    ///
+    /// # Errors
+    /// It is not known yet which organisation an object belongs to: that is a matter of moments after a start.
+    pub async fn claimed(&self, orgs: &Orgs, key: &str, skill: &str, users: &[String]) -> Result<BTreeSet<String>, String> {
         let found: Vec<(Declarer, String)> = {
             let kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             kinds.iter().flat_map(|declared| declared(skill, users)).collect()
@@ -44,14 +46,15 @@ impl Pairs {
         let (mut known, mut claimed) = (BTreeMap::new(), BTreeSet::new());
         for (by, user) in found {
             if !known.contains_key(&by) {
-                let shares = orgs.shares(&by.org, by.kind, &by.namespace, key).await.unwrap_or(true);
+                let unknown = || "it is not known yet which skills other objects declare".to_owned();
+                let shares = orgs.shares(&by.org, by.kind, &by.namespace, key).await.ok_or_else(unknown)?;
                 known.insert(by.clone(), shares);
             }
             if known.get(&by) == Some(&true) {
                 claimed.insert(user);
             }
         }
-        claimed
+        Ok(claimed)
     }
 }
 

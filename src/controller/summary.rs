@@ -52,7 +52,11 @@ pub fn set_conditions(status: &mut ManagedStatus, summary: &Summary, facts: &Fac
     if summary.phase != Phase::Suspended {
         let in_sync = summary.in_sync.map_or("Unknown", |s| if s { "True" } else { "False" });
         let reason = if summary.in_sync == Some(true) { Reason::Succeeded } else { summary.reason };
-        let message = if summary.in_sync == Some(true) { "the live state equals the declared one" } else { &summary.message };
+        let equal = match status.evaluation {
+            Some(_) => "every level that was evaluated is its target",
+            None => "the live state equals the declared one",
+        };
+        let message = if summary.in_sync == Some(true) { equal } else { &summary.message };
         conditions::set(list, IN_SYNC, in_sync, reason.as_str(), message, &at);
     }
 }

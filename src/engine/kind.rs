@@ -62,6 +62,10 @@ pub trait Kind: Managed {
             Ordering::Greater => Standing::Beyond,
         })
     }
+    /// Digest of what decides about the outcome of an evaluation of metrics, where the kind has them.
+    fn evaluates(_desired: &Self::Desired) -> Option<String> {
+        None
+    }
     /// Whether a state holds what a write would have made, where that can be told without a plan.
     fn holds(_desired: &Self::Desired, _step: &IntentStep, _state: &State) -> Option<bool> {
         None

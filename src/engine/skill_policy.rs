@@ -110,7 +110,9 @@ impl Kind for SkillPolicy {
         }
         let metrics = measured(desired, input.observed);
         let wanted: BTreeSet<&str> = match input.unfinished {
-            Some(unfinished) => unfinished.agents.iter().filter(|a| is_open(a)).map(|a| a.user_id.as_str()).collect(),
+            Some(unfinished) => {
+                unfinished.agents.iter().filter(|a| is_left(a, input.policy)).map(|a| a.user_id.as_str()).collect()
+            }
             None => metrics.iter().filter(|(_, m)| score(m, &desired.scoring).is_ok()).map(|(id, _)| *id).collect(),
         };
         let is_wanted = |id: &&String| wanted.contains(id.as_str()) && !input.claimed.contains(*id);
@@ -138,7 +140,7 @@ impl Kind for SkillPolicy {
             let known = before.get(id.as_str());
             let metrics = match (input.unfinished, known) {
                 (None, _) => fresh.get(id.as_str()).cloned().unwrap_or_default(),
-                (Some(_), Some(agent)) if is_open(agent) => Metrics::of(agent),
+                (Some(_), Some(agent)) if is_left(agent, input.policy) => Metrics::of(agent),
                 (Some(_), Some(agent)) => {
                     agents.push((*agent).clone());
                     continue;
@@ -154,7 +156,7 @@ impl Kind for SkillPolicy {
         }
         plan.steps.sort_by(|a, b| a.target.cmp(&b.target));
         plan.drift.sort_by(|a, b| a.path.cmp(&b.path));
-        let digest = json_util::short_digest(&desired.digest());
+        let digest = evaluation.digest.clone();
         plan.applied = vec![AppliedField { path: EVALUATED.to_owned(), digest: digest.into(), created: false }];
         plan.evaluated = Some(Evaluated { evaluation, agents });
         Ok(plan)
@@ -166,6 +168,10 @@ impl Kind for SkillPolicy {
 
     fn content(state: &State) -> Value {
         normal(&state.document).unwrap_or_default()
+    }
+
+    fn evaluates(desired: &Desired) -> Option<String> {
+        Some(json_util::short_digest(&desired.digest()))
     }
 
     fn holds(desired: &Desired, step: &IntentStep, state: &State) -> Option<bool> {
@@ -198,6 +204,11 @@ pub fn is_open(agent: &AgentResult) -> bool {
     }
 }
 
+/// Whether an agent is left of an evaluation: what was proposed is written once it may be.
+fn is_left(agent: &AgentResult, policy: Policy) -> bool {
+    is_open(agent) || (policy == Policy::Enforce && agent.action == AgentAction::Proposed)
+}
+
 /// The evaluation that the plan is of: a new one has the window that its metrics were read for.
 fn evaluation(desired: &Desired, input: &PlanInput<'_>) -> Result<Evaluation, Blocked> {
     if let Some(Unfinished { evaluation, .. }) = input.unfinished {
@@ -211,7 +222,13 @@ fn evaluation(desired: &Desired, input: &PlanInput<'_>) -> Result<Evaluation, Bl
     }
     let day = |name: &str| window.and_then(|w| w.get(name)).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (date_from, date_to) = (day("dateFrom"), day("dateTo"));
-    Ok(Evaluation { time: Time(input.now), generation: input.generation, date_from, date_to })
+    Ok(Evaluation {
+        time: Time(input.now),
+        generation: input.generation,
+        digest: json_util::short_digest(&desired.digest()),
+        date_from,
+        date_to,
+    })
 }
 
 /// The metrics of an agent: a value that is no number is none that can be used.

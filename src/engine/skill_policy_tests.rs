@@ -347,7 +347,7 @@ fn going_on(extra: &Value, agents: Vec<AgentResult>) -> Scene {
     let mut scene = Scene::of(extra);
     let time = Time("2026-02-28T23:00:00Z".parse().unwrap());
     let (date_from, date_to) = ("2026-02-21".to_owned(), "2026-02-28".to_owned());
-    scene.before = Some((Evaluation { time, generation: 3, date_from, date_to }, agents));
+    scene.before = Some((Evaluation { time, generation: 3, digest: "d".into(), date_from, date_to }, agents));
     scene
 }
 

@@ -178,6 +178,11 @@ impl Session {
         }
     }
 
+    /// Gives the next call back: its owner waits for something else.
+    pub fn give_back(&mut self) {
+        self.prepaid = None;
+    }
+
     /// A ticket for what is under way. Who holds one in reserve does not wait for long: many that hold and wait would stop each
     /// other for ever.
     async fn underway(&mut self) -> Ticket {

@@ -1,4 +1,4 @@
-//! Alerts for supervisors (S4): at least once, and a second time only after an answer was lost.
+//! Alerts for supervisors (S4): at least once, and a second time only after an answer was lost or the process crashed.
 //!
 //! There is no way to look one up, so what is due is remembered in status before it is sent. One patch for each of 500 alerts would be
 //! too many: the intent of a plan marks the writes that alert, each is sent right after its write, and the writes go out in order.
@@ -10,29 +10,36 @@ use super::failure::Failure;
 use super::ledger::{Intended, Ledger};
 use super::run::Run;
 use crate::api::status::{DueAlert, Intent, IntentStep, LevelChange};
-use crate::engine::Step;
 use crate::genesys::alerts::{self, Alert};
 use crate::genesys::{Error, ErrorKind};
 
+/// Most alerts that are due at once.
+const MAX_DUE: usize = 1000;
+
 impl<K: Remote, L: Ledger> Run<'_, K, L> {
-    /// The alert of a write that took effect.
-    pub(super) async fn tell(&mut self, step: &Step, audit_id: &str) {
-        let Some(alert) = step.level.as_ref().filter(|level| level.alert).map(|level| due(&step.target.id, level)) else {
-            return;
-        };
+    /// The alert of the write that took effect last, if there is one.
+    pub(super) async fn tell(&mut self) {
+        let Some((alert, audit_id)) = self.alone.to_tell.take() else { return };
         let held = self.alone.alerts_held;
         let sent = if held { None } else { Some(self.send_alert(&alert).await) };
         let mut steps = self.out.intent.iter_mut().flat_map(|intent| &mut intent.steps);
         steps.find(|step| step.audit_id == audit_id).into_iter().for_each(unmark);
-        let error = match sent {
-            Some(Ok(())) => return,
-            Some(Err(error)) => Some(error),
-            None => None,
-        };
-        self.out.alerts.push(alert);
-        if let Some(error) = error {
+        if let Some(Ok(())) = sent {
+            return;
+        }
+        self.expect_alert(alert);
+        if let Some(Err(error)) = sent {
             self.failed_to_tell(&error);
             self.hold_alerts().await;
+        }
+    }
+
+    /// One more alert is due. What Genesys Cloud refuses for months must not fill the object.
+    fn expect_alert(&mut self, alert: DueAlert) {
+        self.out.alerts.push(alert);
+        if self.out.alerts.len() > MAX_DUE {
+            tracing::warn!(due = self.out.alerts.len(), "too many alerts are due; the oldest one is dropped");
+            self.out.alerts.remove(0);
         }
     }
 
@@ -43,7 +50,10 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         if std::mem::replace(&mut intent.alerts_held, true) {
             return;
         }
-        let intended = Intended { intent: Some(intent), evaluated: None, alerts: &self.out.alerts };
+        let mut evaluated = self.out.evaluated.clone();
+        evaluated.iter_mut().for_each(|evaluated| self.alone.settle(evaluated));
+        let (alerts, written) = (&self.out.alerts, &self.out.written);
+        let intended = Intended { intent: Some(intent), evaluated: evaluated.as_ref(), alerts, written };
         if let Err(why) = self.ledger.intend(&intended).await {
             self.alone.halted = Some(why);
         }
@@ -54,15 +64,21 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
     /// # Errors
     /// What could not be remembered: nothing may be sent after it.
     pub(super) async fn send_due(&mut self) -> Result<(), String> {
-        while let Some(alert) = self.out.alerts.first().cloned() {
+        let mut place = 0;
+        while let Some(alert) = self.out.alerts.get(place).cloned() {
             if let Err(error) = self.send_alert(&alert).await {
                 self.failed_to_tell(&error);
+                if matches!(error.kind, ErrorKind::Rejected | ErrorKind::NotFound) {
+                    // That is about this one: the others go on.
+                    place += 1;
+                    continue;
+                }
                 self.alone.alerts_held = true;
                 return Ok(());
             }
-            self.out.alerts.remove(0);
-            let intended = Intended { intent: self.out.intent.as_ref(), evaluated: None, alerts: &self.out.alerts };
-            self.ledger.intend(&intended).await?;
+            self.out.alerts.remove(place);
+            let (intent, alerts) = (self.out.intent.as_ref(), &self.out.alerts);
+            self.ledger.intend(&Intended { intent, evaluated: None, alerts, written: &[] }).await?;
         }
         Ok(())
     }
@@ -79,7 +95,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             let is_due = !is_told && made.contains(&place);
             let alert = due(step.target.rsplit('/').next().unwrap_or_default(), level);
             if is_due && !self.out.alerts.contains(&alert) {
-                self.out.alerts.push(alert);
+                self.expect_alert(alert);
             }
             if is_due || is_told {
                 unmark(step);
@@ -103,7 +119,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
     }
 }
 
-fn due(user_id: &str, level: &LevelChange) -> DueAlert {
+pub(super) fn due(user_id: &str, level: &LevelChange) -> DueAlert {
     DueAlert { user_id: user_id.to_owned(), from: level.from.clone(), to: level.to.clone() }
 }
 

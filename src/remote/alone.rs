@@ -2,19 +2,21 @@
 //! looks like a failure of all of them ends the run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::Remote;
+use super::alerts;
 use super::converge::End;
-use super::failure::Failure;
+use super::failure::{Failure, Retry};
 use super::ledger::Ledger;
 use super::run::Run;
 use crate::api::conditions::Reason;
-use crate::api::status::{AgentAction, AgentResult, IntentStep};
+use crate::api::status::{AgentAction, AgentResult, DueAlert, IntentStep};
 use crate::engine::plan::Evaluated;
 use crate::engine::{Plan, Step, Target};
 
 /// So many answers one after the other that cannot be used are not those of single agents: Genesys Cloud is down.
-const DOWN: u32 = 5;
+const DOWN: u32 = 10;
 /// So many refusals before any success are not those of single agents: a permission is missing.
 const DENIED: u32 = 20;
 
@@ -31,6 +33,10 @@ pub(super) struct Alone {
     pub(super) unresolved: BTreeSet<String>,
     /// Writes of an earlier run that cannot be looked up now, because their target cannot be read: they stay in status.
     pub(super) carried: Vec<IntentStep>,
+    /// Before this has passed, none of those that failed may be asked again.
+    pub(super) after: Option<Duration>,
+    /// The alert of the write that took effect last: it is sent once the target is free for others again.
+    pub(super) to_tell: Option<(DueAlert, String)>,
     /// Alerts cannot be sent now: they are kept.
     pub(super) alerts_held: bool,
     /// What is due could not be remembered, so nothing more may be sent.
@@ -53,8 +59,11 @@ impl Alone {
     }
 
     /// One more failure. Whether it looks like one of all targets.
-    pub(super) fn failed(&mut self, reason: Reason) -> bool {
-        match reason {
+    pub(super) fn failed(&mut self, failure: &Failure) -> bool {
+        if let Retry::After(wait) = failure.retry {
+            self.after = self.after.max(Some(wait));
+        }
+        match failure.reason {
             Reason::OrgUnavailable => {
                 self.down += 1;
                 self.down >= DOWN
@@ -65,6 +74,11 @@ impl Alone {
             }
             _ => false,
         }
+    }
+
+    /// What looked like failures of single targets was one of all: they are as open as the rest.
+    fn reopen(&mut self, reason: Reason) {
+        self.closed.retain(|_, agent| agent.action != AgentAction::Failed || agent.reason != reason.as_str());
     }
 
     /// Something went well.
@@ -91,10 +105,12 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         if !K::fails_alone(&step.target) {
             return Some(end);
         }
-        let (reason, message) = match &end {
-            End::LostGuard(message) => (Reason::ConflictDetected, message),
-            End::NotKept(message) => (Reason::NotConverging, message),
-            End::Failed(failure) | End::Refused(_, failure) if is_own(failure) => (failure.reason, &failure.message),
+        let (failure, message, reason) = match &end {
+            End::LostGuard(message) => (None, message, Reason::ConflictDetected),
+            End::NotKept(message) => (None, message, Reason::NotConverging),
+            End::Failed(failure) | End::Refused(_, failure) if is_own(failure) => {
+                (Some(failure.clone()), &failure.message, failure.reason)
+            }
             _ => return Some(end),
         };
         let failed = |agent: &mut AgentResult| {
@@ -102,7 +118,12 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             agent.message = Some(message.clone());
         };
         self.close(&step.target, plan.evaluated.as_ref().map(|e| e.agents.as_slice()), failed);
-        self.alone.failed(reason).then_some(end)
+        let of_all = of_all(failure.filter(|failure| self.alone.failed(failure))?);
+        self.alone.reopen(reason);
+        Some(match end {
+            End::Refused(digest, _) => End::Refused(digest, of_all),
+            _ => End::Failed(of_all),
+        })
     }
 
     /// A target is done with, for this run.
@@ -115,22 +136,32 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
     }
 
     /// A write took effect: supervisors are told, where they are to be.
-    pub(super) async fn took(&mut self, step: &Step, plan: &Plan, audit_id: &str) {
+    pub(super) fn took(&mut self, step: &Step, plan: &Plan, audit_id: &str) {
         if !K::fails_alone(&step.target) {
             return;
         }
         self.alone.succeeded();
         let agents = plan.evaluated.as_ref().map(|e| e.agents.as_slice());
         self.close(&step.target, agents, |agent| agent.action = AgentAction::Applied);
-        self.tell(step, audit_id).await;
+        let alert = step.level.as_ref().filter(|level| level.alert).map(|level| alerts::due(&step.target.id, level));
+        self.alone.to_tell = alert.map(|alert| (alert, audit_id.to_owned()));
     }
 
     /// Whether somebody has come to declare what a step writes, since it was planned.
-    pub(super) async fn is_claimed(&mut self, step: &Step) -> bool {
-        let Some((skill, _)) = K::pairs(self.request.desired) else { return false };
-        let claimed = self.ledger.claimed(skill, std::slice::from_ref(&step.target.id)).await;
+    ///
+    /// # Errors
+    /// It cannot be told now.
+    pub(super) async fn is_claimed(&mut self, step: &Step) -> Result<bool, String> {
+        let Some((skill, _)) = K::pairs(self.request.desired) else { return Ok(false) };
+        let claimed = self.ledger.claimed(skill, std::slice::from_ref(&step.target.id)).await?;
         let is_claimed = !claimed.is_empty();
         self.claimed.extend(claimed);
-        is_claimed
+        Ok(is_claimed)
     }
+}
+
+/// A failure as that of all targets: it names none of them.
+pub(super) fn of_all(failure: Failure) -> Failure {
+    let cause = failure.message.split_once(": ").map_or(failure.message.as_str(), |(_, cause)| cause);
+    Failure { message: format!("many agents one after the other: {cause}"), ..failure }
 }

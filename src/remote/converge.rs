@@ -72,6 +72,10 @@ pub struct Convergence {
     pub taken: Option<String>,
     /// What an evaluation of metrics made of each agent, where there was one, or one went on.
     pub evaluated: Option<Evaluated>,
+    /// Whether an evaluation went on that status remembers.
+    pub resumed: bool,
+    /// Before this has passed, no target that failed may be asked again.
+    pub retry_after: Option<Duration>,
     /// The alerts that are due.
     pub alerts: Vec<DueAlert>,
     /// Why an alert could not be sent.
@@ -156,6 +160,8 @@ fn unchanged<K: Remote>(request: &Request<'_, K>, now: jiff::Timestamp) -> Conve
         unconfirmed: same.and_then(|_| request.status.unconfirmed.clone()).filter(|u| unguarded::is_expected(u, now)),
         taken: same.and_then(|_| request.status.taken_version.clone()),
         evaluated: None,
+        resumed: false,
+        retry_after: None,
         alerts,
         alert_failure: None,
         action: None,

@@ -27,7 +27,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
                     let message = format!("Genesys Cloud does not keep the level that is written to {}", step.target);
                     return StepEnd::Over(End::NotKept(message));
                 }
-                self.took(step, plan, &attempt.step.audit_id).await;
+                self.took(step, plan, &attempt.step.audit_id);
                 StepEnd::Settled
             }
             Ok(sent) => self.unshown(step, attempt, plan, sent.correlation_id).await,
@@ -208,7 +208,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         // What it declared is applied, whatever is live by now: a change on top of it is somebody else's.
         self.applied = Some(plan.applied.clone());
         self.audit(attempt, AuditStatus::Applied, correlation).await;
-        self.took(step, plan, &attempt.step.audit_id).await;
+        self.took(step, plan, &attempt.step.audit_id);
     }
 
     /// Whether a lost guard may be answered by one more write at once.
@@ -225,7 +225,10 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
     fn holds(&self, step: &Step, attempt: &Attempt) -> bool {
         let planned = || self.plan().is_ok_and(|plan| plan.steps.iter().all(|s| s.target != step.target));
         matches!(self.standing(step), Some(Standing::At(_) | Standing::Beyond))
-            && self.is_held(&attempt.step, &step.target).unwrap_or_else(planned)
+            && match self.is_held(&attempt.step, &step.target) {
+                Some(held) => held,
+                None => step.level.is_none() && planned(),
+            }
     }
 
     /// Where the remote, as last read, stands relative to a step.

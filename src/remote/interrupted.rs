@@ -7,7 +7,6 @@ use super::Remote;
 use super::audit::{Attempt, AuditStatus};
 use super::ledger::Ledger;
 use super::run::Run;
-use crate::api::conditions::Reason;
 use crate::api::status::{AgentAction, AppliedField, HistoryEntry, Intent, IntentStep, UnconfirmedVersion};
 use crate::engine::kind::{Seen, Standing, Versions};
 use crate::engine::{Action, State, Target, Why, json};
@@ -21,7 +20,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         let elsewhere = !intent.host.is_empty() && intent.host != self.request.host;
         // An intent of an older operator version has no generation.
         let generation = if intent.generation > 0 { intent.generation } else { self.request.subject.generation };
-        let (mut made, mut unseen) = (Vec::new(), Vec::new());
+        let (mut made, mut unseen, mut statuses) = (Vec::new(), Vec::new(), Vec::new());
         for (place, step) in intent.steps.iter().enumerate() {
             if !elsewhere && self.is_hidden(step) {
                 unseen.push(place);
@@ -49,6 +48,11 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
                 }
                 _ => {}
             }
+            statuses.push((place, status));
+        }
+        let last = made.last().copied();
+        for (place, status) in statuses {
+            let Some(step) = intent.steps.get(place).filter(|step| was_attempted(&intent, step, place, last)) else { continue };
             self.audit_as(generation, &Attempt { step: step.clone(), began: intent.time.0 }, status, None).await;
         }
         self.expect_alerts(&mut intent, &made);
@@ -59,7 +63,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
     /// Whether the target of a write cannot be read for now, which is its own failure: the write is looked up later.
     fn is_hidden(&self, step: &IntentStep) -> bool {
         let seen = self.observed.iter().find(|(target, _)| target.to_string() == step.target);
-        matches!(seen, Some((_, Seen::Unreadable { reason: Reason::OrgUnavailable, .. })))
+        matches!(seen, Some((_, Seen::Unreadable { .. })))
     }
 
     /// Writes that cannot be looked up now stay in status. The order no longer tells which alerts of theirs were sent.
@@ -104,8 +108,8 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
     /// Whether the version of an interrupted write holds what it would have made.
     fn is_made(&self, step: &IntentStep, state: &State) -> bool {
         let same = step.after_hash.is_some() && json::canonical_hash(&K::content(state)) == step.after_hash;
-        if let Some(held) = K::holds(self.request.desired, step, state) {
-            return same || held;
+        if step.level.is_some() {
+            return same || K::holds(self.request.desired, step, state) == Some(true);
         }
         let done = || self.plan().is_ok_and(|plan| plan.steps.iter().all(|s| s.target.to_string() != step.target));
         let live = self.out.remote.version.as_deref() == Some(&step.version);
@@ -135,7 +139,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
 
     fn remember(&mut self, intent: &Intent, generation: i64, step: &IntentStep) {
         // Where only its record could not be stored, the write is in the history already, maybe with others.
-        let known = |entry: &HistoryEntry| entry.version == step.version || (entry.writes.is_some() && self.is_told(step));
+        let known = |entry: &HistoryEntry| if step.level.is_some() { self.is_told(step) } else { entry.version == step.version };
         if self.request.status.history.iter().any(|entry| entry.digest == intent.digest && known(entry)) {
             return;
         }
@@ -151,6 +155,13 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             paths: intent.paths.clone(),
         });
     }
+}
+
+/// Whether a write of an interrupted plan was attempted and its outcome not recorded: they went out one after the other, so only the last
+/// that took effect and the one behind it can be that. An intent that a run has left on purpose holds nothing else.
+fn was_attempted(intent: &Intent, step: &IntentStep, place: usize, last: Option<usize>) -> bool {
+    let from = last.unwrap_or_default();
+    step.level.is_none() || intent.alerts_held || (from..=from + usize::from(last.is_some())).contains(&place)
 }
 
 /// The memory of a field that a write created: what it holds now, for nobody wrote since. An object is remembered as being there.

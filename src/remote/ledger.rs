@@ -7,8 +7,9 @@ use std::future::Future;
 use jiff::Timestamp;
 
 use super::audit::AuditRecord;
+use super::converge::folded;
 use crate::api::ManagedStatus;
-use crate::api::status::{DueAlert, Intent};
+use crate::api::status::{DueAlert, HistoryEntry, Intent, MAX_HISTORY};
 use crate::engine::Why;
 use crate::engine::plan::Evaluated;
 use crate::genesys::Gate;
@@ -22,12 +23,18 @@ pub struct Intended<'a> {
     pub evaluated: Option<&'a Evaluated>,
     /// Alerts that are due.
     pub alerts: &'a [DueAlert],
+    /// The writes of this run that took effect so far.
+    pub written: &'a [HistoryEntry],
 }
 
 impl Intended<'_> {
-    /// The status that holds it.
+    /// The status that holds it; `before` is the one that the run began with.
     pub fn status(&self, before: &ManagedStatus) -> ManagedStatus {
         let mut status = ManagedStatus { intent: self.intent.cloned(), alerts: self.alerts.to_vec(), ..before.clone() };
+        if self.evaluated.is_some() {
+            let written = folded(self.written.to_vec()).into_iter().rev();
+            status.history = written.chain(status.history).take(MAX_HISTORY).collect();
+        }
         if let Some(evaluated) = self.evaluated {
             status.evaluation = Some(evaluated.evaluation.clone());
             status.agents.clone_from(&evaluated.agents);
@@ -44,8 +51,8 @@ pub trait Ledger: Sync {
     /// A live look at the object before a request that nothing guards: it is still there, unchanged, not suspended, and nobody else
     /// goes on with its writes.
     fn look(&self) -> impl Future<Output = Result<(), String>> + Send;
-    /// The users whose skill another object declares.
-    fn claimed(&self, skill: &str, users: &[String]) -> impl Future<Output = BTreeSet<String>> + Send;
+    /// The users whose skill another object declares; or why that cannot be told now.
+    fn claimed(&self, skill: &str, users: &[String]) -> impl Future<Output = Result<BTreeSet<String>, String>> + Send;
     /// Asked immediately before every request of a write: does the object still exist with this generation, is nothing
     /// suspended, is this process still the one that writes?
     fn gate(&self) -> Gate;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::alone::is_own;
+use super::alone::{is_own, of_all};
 use super::converge::End;
 use super::failure::Failure;
 use super::ledger::Ledger;
@@ -47,6 +47,10 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         if alone {
             // Hundreds of reads take minutes: a suspended object stops in the middle.
             (self.ledger.gate())().map_err(|Halted(why)| End::Halted(why))?;
+            if max_age.and_then(|age| self.states.get(&self.key(target), age)).is_none() {
+                let failed = |error| End::Failed(Failure::of(&error, &target.to_string(), true));
+                self.session.turn().await.map_err(failed)?;
+            }
         }
         match self.observe(target, max_age, sought).await {
             Ok(()) => {
@@ -55,8 +59,12 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
                 }
                 Ok(())
             }
-            Err(failure) if alone && is_own(&failure) && !self.alone.failed(failure.reason) => {
+            Err(failure) if alone && is_own(&failure) => {
+                if self.alone.failed(&failure) {
+                    return Err(End::Failed(of_all(failure)));
+                }
                 let Failure { reason, message, .. } = failure;
+                self.remembered.remove(target);
                 self.observed.insert(target.clone(), Seen::Unreadable { reason, message });
                 Ok(())
             }
@@ -81,9 +89,6 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             return Ok(());
         }
         let failed = |error| Failure::of(&error, &target.to_string(), true);
-        if K::fails_alone(target) {
-            self.session.turn().await.map_err(failed)?;
-        }
         let look = Look { sought, began: self.began };
         let answer = K::read(self.session, self.request.desired, target, look).await.map_err(failed)?;
         self.out.observed = true;

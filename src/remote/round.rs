@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use futures::FutureExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use tokio::sync::OwnedMutexGuard;
 
 use super::Remote;
 use super::audit::Attempt;
@@ -12,7 +14,8 @@ use super::ledger::{Intended, Ledger};
 use super::run::{MAX_PATHS, Run, not_kept};
 use crate::api::conditions::Reason;
 use crate::api::status::{AppliedField, Intent};
-use crate::engine::{Guard, Plan, Step, display, gate};
+use crate::engine::{Guard, Plan, Step, Target, display, gate};
+use crate::genesys::Halted;
 
 /// An intent of more writes leaves out the hashes of what was before and after: with 500 writes they alone are 80 KB of status.
 const MANY_STEPS: usize = 20;
@@ -37,9 +40,8 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         self.alone.begin();
         let (mut over, mut again) = (None, false);
         for (step, attempt) in plan.steps.iter().zip(&attempts) {
-            // Its turn comes now: it has waited for those before it.
-            let attempt = &Attempt { began: self.ledger.now(), ..attempt.clone() };
             let end = self.one(step, attempt, &plan).await;
+            self.tell().await;
             if step.level.is_some() && self.alone.unresolved.contains(&attempt.step.audit_id) {
                 // The order no longer tells which alerts were sent.
                 self.hold_alerts().await;
@@ -67,15 +69,15 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         if let Some(why) = self.alone.halted.take() {
             return StepEnd::Over(End::Halted(why));
         }
-        if K::fails_alone(&step.target) {
-            if let Err(error) = self.session.turn().await {
-                return StepEnd::Over(End::Failed(Failure::of(&error, &step.target.to_string(), false)));
-            }
-            if self.is_claimed(step).await {
-                return StepEnd::Again;
-            }
+        if let Err(end) = self.turn(step).await {
+            return StepEnd::Over(end);
         }
-        let _writer = self.states.writer(&self.key(&step.target)).await;
+        match self.is_claimed(step).await {
+            Ok(false) => {}
+            Ok(true) => return StepEnd::Again,
+            Err(why) => return StepEnd::Over(End::Halted(why)),
+        }
+        let _writer = self.writer(&step.target).await;
         if self.was_passed(step) {
             return StepEnd::Again;
         }
@@ -84,8 +86,35 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             return held(Reason::AuditBacklog, gate::BACKLOG, None);
         }
         match self.ledger.attempt(step.why) {
-            Ok(()) => self.step(step, attempt, plan).await,
+            Ok(()) => {
+                // It has waited for those before it.
+                let attempt = Attempt { began: self.ledger.now(), ..attempt.clone() };
+                self.step(step, &attempt, plan).await
+            }
             Err(until) => held(Reason::ChangeBudgetExceeded, gate::LIMITED, Some(until)),
+        }
+    }
+
+    /// Waits for the turn of a step among hundreds.
+    async fn turn(&mut self, step: &Step) -> Result<(), End> {
+        if !K::fails_alone(&step.target) {
+            return Ok(());
+        }
+        // Nothing is waited for in vain.
+        (self.ledger.gate())().map_err(|Halted(why)| End::Halted(why))?;
+        let failed = |error| End::Failed(Failure::of(&error, &step.target.to_string(), false));
+        self.session.turn().await.map_err(failed)
+    }
+
+    /// Becomes the one writer of a target. Who has to wait for another one holds no call meanwhile: that one may need it.
+    async fn writer(&mut self, target: &Target) -> OwnedMutexGuard<()> {
+        let key = self.key(target);
+        match self.states.writer(&key).now_or_never() {
+            Some(writer) => writer,
+            None => {
+                self.session.give_back();
+                self.states.writer(&key).await
+            }
         }
     }
 
@@ -130,7 +159,12 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             alerts_held: self.alone.alerts_held,
             creates: plan.applied.iter().filter(new).map(|a| a.path.clone()).collect(),
         };
-        let intended = Intended { intent: Some(&intent), evaluated: plan.evaluated.as_ref(), alerts: &self.out.alerts };
+        let intended = Intended {
+            intent: Some(&intent),
+            evaluated: plan.evaluated.as_ref(),
+            alerts: &self.out.alerts,
+            written: &self.out.written,
+        };
         self.ledger.intend(&intended).await?;
         self.out.intent = Some(intent);
         self.out.keep_intent = false;

@@ -11,6 +11,7 @@ use super::audit::{Attempt, AuditStatus, Subject};
 use super::converge::{Convergence, End, Request};
 use super::ledger::Ledger;
 use super::states::{Key, States};
+use crate::api::Policy;
 use crate::api::conditions::Reason;
 use crate::api::status::{AppliedField, Intent};
 use crate::engine::gate::{self, Gate, GateInput};
@@ -85,10 +86,21 @@ impl<'a, K: Remote, L: Ledger> Run<'a, K, L> {
     /// Phase 3.
     pub(super) async fn observe_first(&mut self) -> Result<(), End> {
         if let Some((skill, users)) = K::pairs(self.request.desired) {
-            self.claimed = self.ledger.claimed(skill, users).await;
+            self.claimed = self.ledger.claimed(skill, users).await.map_err(End::Halted)?;
+        }
+        if let Some(held) = self.is_limited() {
+            return Err(held);
         }
         let max_age = self.request.max_age.filter(|_| self.request.status.intent.is_none());
         self.observe_all(max_age).await
+    }
+
+    /// What is left of an evaluation is not read while none of it may be written.
+    fn is_limited(&self) -> Option<End> {
+        let waits = self.request.object.policy() == Policy::Enforce && self.request.status.intent.is_none();
+        let until = self.unfinished().filter(|_| waits && !self.targets().is_empty())?;
+        let until = self.ledger.limited_until(Why::Evaluation).filter(|_| !until.agents.is_empty())?;
+        Some(End::Held { reason: Reason::ChangeBudgetExceeded, message: gate::LIMITED.to_owned(), until: Some(until) })
     }
 
     pub(super) async fn run(&mut self) -> End {
@@ -147,6 +159,8 @@ impl<'a, K: Remote, L: Ledger> Run<'a, K, L> {
             self.alone.settle(evaluated);
             self.out.written = super::converge::folded(std::mem::take(&mut self.out.written));
         }
+        self.out.resumed = self.unfinished().is_some();
+        self.out.retry_after = self.alone.after;
         self.out.keep_intent |= !self.alone.carried.is_empty();
         if self.out.keep_intent {
             self.alone.unresolved.extend(self.alone.carried.iter().map(|step| step.audit_id.clone()));
@@ -223,13 +237,13 @@ impl<'a, K: Remote, L: Ledger> Run<'a, K, L> {
         })
     }
 
-    /// The evaluation that goes on: of this generation, and of this organisation.
+    /// The evaluation that goes on: of the same question, and of this organisation.
     pub(super) fn unfinished(&self) -> Option<Unfinished<'_>> {
         let status = self.request.status;
         let of_remote = status.remote.as_ref().is_some_and(|remote| remote.host == self.request.host);
         let of_intent = status.intent.as_ref().is_some_and(|intent| intent.host == self.request.host);
         let evaluation = status.evaluation.as_ref().filter(|_| self.request.resumes && (of_remote || of_intent))?;
-        let same = evaluation.generation == self.request.subject.generation;
+        let same = K::evaluates(self.request.desired).is_some_and(|digest| digest == evaluation.digest);
         same.then_some(Unfinished { evaluation, agents: &status.agents })
     }
 

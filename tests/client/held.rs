@@ -280,11 +280,11 @@ impl Ledger for Book {
         (self.gate())().map_err(|Halted(why)| why)
     }
 
-    async fn claimed(&self, _: &str, users: &[String]) -> BTreeSet<String> {
+    async fn claimed(&self, _: &str, users: &[String]) -> Result<BTreeSet<String>, String> {
         if self.claims_asked.fetch_add(1, Ordering::SeqCst) < self.unclaimed_for {
-            return BTreeSet::new();
+            return Ok(BTreeSet::new());
         }
-        users.iter().filter(|user| self.claimed.contains(*user)).cloned().collect()
+        Ok(users.iter().filter(|user| self.claimed.contains(*user)).cloned().collect())
     }
 
     fn gate(&self) -> Gate {

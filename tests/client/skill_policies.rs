@@ -194,8 +194,8 @@ async fn a_claim_that_comes_between_plan_and_write_is_honoured() {
 async fn a_suspension_stops_an_evaluation_in_the_middle() {
     let stage = stage(5, 0.7).await;
     let mut held = policy(5, &json!({}));
-    // Asked before each of five reads and two writes.
-    held.book.open_for = Some(7);
+    // Asked before each of five reads, and twice for each of two writes: before it waits for its turn, and before it goes out.
+    held.book.open_for = Some(9);
     assert!(matches!(stage.converge(&mut held).await.end, End::Halted(_)));
     assert_eq!(spent(&stage).await, "S1 5, S2 2, S3 1");
     assert_eq!((count(&held, Applied), count(&held, Pending), held.ready().0), (2, 3, "Progressing"));

@@ -129,8 +129,8 @@ async fn an_answer_that_is_lost_costs_at_most_one_more() {
 async fn a_suspension_between_a_write_and_its_alert_keeps_the_alert() {
     let stage = stage(3, 0.1).await;
     let mut held = policy(3, &json!({}));
-    // Three reads, and one write.
-    held.book.open_for = Some(4);
+    // Three reads, and one write, which asks twice.
+    held.book.open_for = Some(5);
     assert!(matches!(stage.converge(&mut held).await.end, End::Halted(_)));
     assert_eq!((held.status.alerts.len(), spent(&stage).await.as_str()), (1, "S1 3, S2 1, S3 1"));
     (held.book.open_for, held.resumes) = (None, true);

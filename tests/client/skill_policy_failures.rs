@@ -8,7 +8,7 @@ use assist_operator::remote::converge::End;
 use assist_operator::sandbox::{Fault, FaultKind, Times};
 use serde_json::json;
 
-use super::skill_stage::{alerted, count, fault, id, ids, level, measure, policy, spent, stage, told, verdicts};
+use super::skill_stage::{SKILL, alerted, count, fault, id, ids, level, measure, policy, spent, stage, told, verdicts};
 use super::stage::Stage;
 
 #[tokio::test]
@@ -60,29 +60,63 @@ async fn an_agent_who_cannot_be_written_fails_alone() {
 }
 
 #[tokio::test]
-async fn five_failures_in_a_row_are_those_of_all() {
-    let stage = stage(12, 0.7).await;
-    for call in ["S1", "S2"] {
-        stage.world.faults().push(Fault::new(FaultKind::status(403)).on(&[call]).after(2).times(Times::Always));
-        let mut held = policy(12, &json!({}));
+async fn many_failures_in_a_row_are_those_of_all() {
+    // Answers that cannot be used, three times each: Genesys Cloud is down.
+    let stage = stage(14, 0.7).await;
+    stage.world.faults().push(Fault::new(FaultKind::Html { status: 200 }).on(&["S1"]).after(2).times(Times::Always));
+    let mut held = policy(14, &json!({}));
+    let End::Failed(failure) = stage.converge(&mut held).await.end else { panic!("it went on") };
+    assert_eq!((failure.reason, spent(&stage).await.as_str()), (Reason::OrgUnavailable, "S1 32, S3 1"));
+    assert!(failure.message.starts_with("many agents one after the other: "), "{}", failure.message);
+    // Refusals before any success: a permission is missing, and everybody is as open as before.
+    for (call, expected) in [("S1", "S1 20, S3 1"), ("S2", "S1 24, S2 20, S3 1")] {
+        let stage = super::skill_stage::stage(24, 0.7).await;
+        stage.world.faults().push(Fault::new(FaultKind::status(403)).on(&[call]).times(Times::Always));
+        let mut held = policy(24, &json!({}));
         let end = stage.converge(&mut held).await.end;
         let (End::Failed(failure) | End::Refused(_, failure)) = &end else { panic!("{end:?}") };
-        assert_eq!(failure.reason, Reason::PermissionDenied);
-        let expected = if call == "S1" { "S1 7, S3 1" } else { "S1 12, S2 7, S3 1" };
-        assert_eq!(spent(&stage).await, expected);
-        if call == "S2" {
-            assert_eq!((count(&held, Applied), count(&held, Failed), count(&held, Pending)), (2, 5, 5));
-        }
+        assert_eq!((failure.reason, spent(&stage).await.as_str()), (Reason::PermissionDenied, expected));
+        assert_eq!((count(&held, Failed), count(&held, Pending)), (0, if call == "S2" { 24 } else { 0 }));
         stage.world.faults().clear();
+        (held.resumes, held.refusal) = (true, None);
+        assert_eq!(stage.converge(&mut held).await.end, End::Done);
+        assert_eq!(count(&held, Applied), 24);
     }
-    // One that goes well begins the count anew.
-    let stage = super::skill_stage::stage(12, 0.7).await;
-    (0..12)
-        .filter(|number| number % 5 != 4)
-        .for_each(|number| fault(&stage, "S2", number, Times::Always, FaultKind::status(403)));
-    let mut held = policy(12, &json!({}));
+    // After a success they are refusals of single agents, however many, and hold up nobody.
+    let stage = super::skill_stage::stage(30, 0.7).await;
+    (1..28).for_each(|number| fault(&stage, "S2", number, Times::Always, FaultKind::status(403)));
+    let mut held = policy(30, &json!({}));
     assert_eq!(stage.converge(&mut held).await.end, End::Done);
-    assert_eq!((count(&held, Applied), count(&held, Failed)), (2, 10));
+    assert_eq!((count(&held, Applied), count(&held, Failed)), (3, 27));
+}
+
+#[tokio::test]
+async fn a_remembered_profile_that_cannot_be_read_again_ends_no_run() {
+    let stage = stage(3, 0.7).await;
+    assert!(stage.world.set_skill(&id(1), SKILL, Some(0.9)));
+    let mut held = policy(3, &json!({"mode": "Propose"}));
+    assert_eq!(stage.converge(&mut held).await.end, End::Done);
+    // The second one is unchanged as remembered, which nobody may claim without a look.
+    fault(&stage, "S1", 1, Times::Always, FaultKind::status(403));
+    held.edit(|spec| (spec["mode"], spec["lookback"]) = (json!("Enforce"), json!("48h")));
+    assert_eq!(stage.converge(&mut held).await.end, End::Done);
+    assert_eq!(verdicts(&held), [(Applied, "Scored"), (Failed, "PermissionDenied"), (Applied, "Scored")]);
+    assert_eq!(spent(&stage).await, "S1 4, S2 2, S3 2");
+}
+
+#[tokio::test]
+async fn an_alert_that_is_refused_holds_up_no_other() {
+    let stage = stage(3, 0.1).await;
+    stage.world.faults().push(Fault::new(FaultKind::status(400)).on(&["S4"]).times(Times::Count(1)));
+    let mut held = policy(3, &json!({}));
+    assert_eq!(stage.converge(&mut held).await.end, End::Done);
+    assert_eq!(held.status.alerts.len(), 3);
+    stage.world.faults().push(Fault::new(FaultKind::status(400)).on(&["S4"]).times(Times::Count(1)));
+    held.resumes = true;
+    assert_eq!(stage.converge(&mut held).await.end, End::Done);
+    assert_eq!(held.status.alerts.iter().map(|alert| alert.user_id.clone()).collect::<Vec<_>>(), [id(0)]);
+    assert_eq!(stage.world.alerts().len(), 2);
+    spent(&stage).await;
 }
 
 #[tokio::test]

@@ -78,6 +78,7 @@ fn what_is_proposed_is_explained_and_then_enforced_exactly() {
     assert_eq!(stage.world().skill("u1", "kept"), Some(json!(0.3)));
     let names = stage.names_since(mark);
     assert_eq!((count(&names, "S2"), count(&names, "S4")), (2, 1), "{names:?}");
+    assert_eq!(count(&names, "S3"), 0, "what was proposed is what is written: {names:?}");
     assert_eq!(bodies(&stage), ["Skill billing proficiency adjusted from 0.10 to 0.90. Change exceeds threshold."]);
     assert_eq!((object["status"]["history"][0]["writes"].as_i64(), object["status"].get("intent")), (Some(2), None));
     stage.wait_until("the events", || {
@@ -110,6 +111,35 @@ fn an_evaluation_survives_restarts_and_is_not_made_anew_for_them() {
     // The next evaluation takes the next step.
     stage.request_check(NAME, "next");
     assert_eq!(billing(&stage, "u1"), json!(0.5));
+    stage.assert_invariants();
+}
+
+#[test]
+fn nothing_but_the_schedule_and_a_request_makes_another_evaluation() {
+    let stage = Stage::new("policy-once");
+    agent(&stage, "u1", 0.10, 4.5, 350.0);
+    // Metrics of an agent who is gone: a failure that stays.
+    stage.world().set_metrics("gone", Some(json!(350)), Some(json!(4)));
+    let enforced = json!({"mode": "Enforce", "maxStep": 0.2});
+    apply(&stage, &["u1", "gone"], &enforced);
+    let object = stage.wait_ready(NAME, "False", "PartiallyApplied");
+    assert_eq!(agents(&object)["gone"], ("Failed".to_owned(), "NotFound".to_owned()));
+    let mark = stage.mark();
+    // A restart, an org that is suspended for a while, a policy that is, and a field that decides about no level.
+    stage.kill_operator();
+    stage.start_operator();
+    stage.apply_org(json!({"suspend": true}));
+    stage.wait_ready(NAME, "False", "Suspended");
+    stage.apply_org(json!({}));
+    stage.wait_ready(NAME, "False", "PartiallyApplied");
+    apply(&stage, &["u1", "gone"], &json!({"mode": "Enforce", "maxStep": 0.2, "suspend": true}));
+    stage.wait_ready(NAME, "False", "Suspended");
+    apply(&stage, &["u1", "gone"], &json!({"mode": "Enforce", "maxStep": 0.2, "alertThreshold": 0.5}));
+    stage.wait_ready(NAME, "False", "PartiallyApplied");
+    assert_eq!((billing(&stage, "u1"), stage.names_since(mark)), (json!(0.3), Vec::<String>::new()));
+    // What decides does.
+    apply(&stage, &["u1", "gone"], &json!({"mode": "Enforce", "maxStep": 0.3}));
+    stage.wait_until("another step", || billing(&stage, "u1") == json!(0.6));
     stage.assert_invariants();
 }
 
@@ -158,7 +188,13 @@ fn bad_data_is_told_and_never_written() {
     );
     apply(&stage, &["u1", "u2", "u3", "u4", "u5", "u6"], &json!({"mode": "Enforce"}));
     let object = stage.wait_ready(NAME, "False", "PartiallyApplied");
-    assert!(message(&object).starts_with("6 agents: 1 changed, 2 left alone, 3 failed (3 BadData, 2 InsufficientData); the first failure: satisfaction -1 is not between 0 and 5"), "{}", message(&object));
+    assert!(
+        message(&object)
+            .starts_with("6 agents: 1 changed, 2 left alone, 3 failed (3 BadData, 2 InsufficientData); see status.agents"),
+        "{}",
+        message(&object)
+    );
+    assert_eq!(object["status"]["agents"][0]["message"], "satisfaction -1 is not between 0 and 5");
     assert!(
         agents(&object)
             .iter()

@@ -262,9 +262,9 @@ impl Ledger for MemoryLedger {
         Ok(())
     }
 
-    async fn claimed(&self, skill: &str, users: &[String]) -> BTreeSet<String> {
+    async fn claimed(&self, skill: &str, users: &[String]) -> Result<BTreeSet<String>, String> {
         let others = lock(&self.declared);
-        users.iter().filter(|user| others.iter().any(|declares| declares(user, skill))).cloned().collect()
+        Ok(users.iter().filter(|user| others.iter().any(|declares| declares(user, skill))).cloned().collect())
     }
 
     fn gate(&self) -> Gate {
