@@ -237,6 +237,9 @@ pub struct IntentStep {
     /// Estimated tokens of a prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimated_tokens: Option<f64>,
+    /// Whether the write is known to have been sent, its outcome not. Unset, where there are several: they go out one after the other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub attempted: bool,
     /// The level of the skill that the write changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<LevelChange>,
@@ -265,6 +268,7 @@ pub struct Evaluation {
     pub generation: i64,
     /// Digest of what decides about levels: skill, agents, window, scoring, `maxStep` and `missing`. Where another field of the spec changes,
     /// what is left of the evaluation goes on.
+    #[serde(default)]
     pub digest: String,
     /// First day of the window, UTC.
     pub date_from: String,

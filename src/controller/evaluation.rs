@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::load::{self, Due, Loaded};
-use super::outcome::{EventDraft, Next, REFUSAL};
+use super::outcome::{EventDraft, Next, REFUSAL, ready_reason};
 use super::summary::Summary;
 use crate::api::common::DEFAULT_INTERVAL;
 use crate::api::conditions::Reason;
@@ -27,11 +27,24 @@ pub fn due_in(status: &ManagedStatus, interval: Duration, now: Timestamp) -> Opt
 /// Schedules the next look. What keeps its time of the day has no jitter.
 pub fn plan_next<K: Remote>(loaded: &mut Loaded<K>, next: Next, status: &ManagedStatus, stretch: f64) {
     let interval = loaded.object.interval().mul_f64(stretch.max(1.0));
-    match due_in(status, interval, load::now()) {
-        // It is overdue, and cannot be made now.
-        Some(Duration::ZERO) => loaded.entry.plan(next, interval.min(DEFAULT_INTERVAL), 0.0),
-        Some(left) => loaded.entry.plan(next, left, 0.0),
-        None => loaded.entry.plan(next, interval, fastrand::f64()),
+    if !K::PARTS.contains(&"evaluation") {
+        loaded.entry.plan(next, interval, fastrand::f64());
+        return;
+    }
+    // Where there is none yet, or it is overdue, it cannot be made now.
+    let left = due_in(status, interval, load::now()).filter(|left| !left.is_zero());
+    let check = left.unwrap_or(interval.min(DEFAULT_INTERVAL));
+    let is_refused = ready_reason(status)
+        .is_some_and(|ready| [Reason::PermissionDenied, Reason::RemoteRejected].map(Reason::as_str).contains(&ready));
+    let next = match next {
+        // What is left of a refused plan is tried again after an hour, like any other.
+        Next::Check if is_refused && left.is_some() => Next::After(REFUSAL),
+        other => other,
+    };
+    match next {
+        Next::After(wait) if wait >= check => loaded.entry.plan(Next::Check, check, 0.0),
+        Next::BackOff => loaded.entry.plan(next, check, fastrand::f64()),
+        _ => loaded.entry.plan(next, check, 0.0),
     }
 }
 

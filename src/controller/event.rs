@@ -1,7 +1,7 @@
 //! Which event an outcome deserves: at most one, and only where something changed. Pure.
 
 use super::evaluation;
-use super::outcome::{EventDraft, Facts, Verdict, last_write, ready_reason};
+use super::outcome::{EventDraft, Facts, Verdict, ready_reason};
 use crate::api::ManagedStatus;
 use crate::api::conditions::{self, READY, Reason};
 use crate::engine::{Action, display};
@@ -30,7 +30,7 @@ fn event(warning: bool, reason: &'static str, action: &'static str, note: String
 
 /// A write that took effect.
 fn written(convergence: &Convergence) -> Option<EventDraft> {
-    let (entry, _) = last_write(convergence)?;
+    let entry = convergence.written.last()?;
     let plan = convergence.plan.as_ref()?;
     let changes: Vec<String> = plan.changes().take(5).map(ToString::to_string).collect();
     let more = plan.changes().count().saturating_sub(5);

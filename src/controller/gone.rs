@@ -9,6 +9,7 @@ use super::ledger;
 use super::orgs::Orgs;
 use super::reconcile::{Reconcilable, Shared};
 use crate::api::ManagedStatus;
+use crate::api::status::IntentStep;
 use crate::clock;
 use crate::remote::audit::{Attempt, AuditRecord, AuditStatus, Subject};
 
@@ -71,6 +72,8 @@ fn unresolved<K: Reconcilable>(gone: &K, status: &ManagedStatus) -> Vec<AuditRec
         name: gone.name_any(),
         generation: intent.generation,
     };
-    let attempts = intent.steps.iter().map(|step| Attempt { step: step.clone(), began: intent.time.0 });
+    // Of hundreds that go out one after the other nobody knows any more which were sent.
+    let sent = |step: &&IntentStep| intent.steps.len() == 1 || step.level.is_none() || step.attempted;
+    let attempts = intent.steps.iter().filter(sent).map(|step| Attempt { step: step.clone(), began: intent.time.0 });
     attempts.map(|attempt| attempt.record(&subject, AuditStatus::Unknown, None, clock::precise())).collect()
 }

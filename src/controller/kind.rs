@@ -123,7 +123,7 @@ fn deleted<K: Reconcilable>(
     let same = |other: &Guarded<K>| other.0.as_ref().is_ok_and(|other| gone.overlap(other).is_some());
     for other in context.store.state_filter(same) {
         if let Some(mut entry) = other.uid().and_then(|uid| context.schedule.get(&uid)) {
-            entry.due = tokio::time::Instant::now();
+            entry.look(tokio::time::Instant::now());
             context.schedule.put(&other.uid().unwrap_or_default(), entry);
         }
         // Nobody receives only when the controller is stopping.
@@ -186,7 +186,8 @@ fn history<K: Reconcilable>(store: Store<Guarded<K>>) -> History {
 fn attempts(status: &ManagedStatus) -> Vec<jiff::Timestamp> {
     let count = |writes: i32| usize::try_from(writes).unwrap_or(1).min(MAX_WRITES);
     let past = status.history.iter().map(|entry| (entry.time.0, count(entry.writes.unwrap_or(1))));
-    let open = status.intent.iter().map(|intent| (intent.time.0, intent.steps.len()));
+    let told = |digest: &str| status.history.iter().filter(|e| e.digest == digest).map(|e| count(e.writes.unwrap_or(1))).sum();
+    let open = status.intent.iter().map(|i| (i.time.0, i.steps.len().min(MAX_WRITES).saturating_sub(told(&i.digest))));
     past.chain(open).flat_map(|(time, writes)| std::iter::repeat_n(time, writes)).collect()
 }
 
@@ -211,7 +212,7 @@ fn refresh<K: Reconcilable>(context: Arc<KindContext<K>>) -> Box<dyn Fn() + Send
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{AgentAssistConfig, PromptTemplate, SkillProfile};
+    use crate::api::{AgentAssistConfig, PromptTemplate, SkillPolicy, SkillProfile};
 
     fn size_of_future<A, B, F: Future>(_: fn(A, B) -> F) -> usize {
         size_of::<F>()
@@ -223,6 +224,7 @@ mod tests {
             size_of_future(reconcile::<AgentAssistConfig>),
             size_of_future(reconcile::<PromptTemplate>),
             size_of_future(reconcile::<SkillProfile>),
+            size_of_future(reconcile::<SkillPolicy>),
         ];
         assert!(sizes.iter().all(|size| *size <= 2048), "thousands may wait at once: {sizes:?}");
     }

@@ -19,7 +19,6 @@ pub fn learn<K: Reconcilable>(context: &KindContext<K>, loaded: &mut Loaded<K>, 
         entry.observed = Some(Instant::now());
     }
     match &convergence.end {
-        End::Done if has_conflict(convergence) => entry.immediate_retry = false,
         End::Done => (entry.immediate_retry, entry.refusal) = (true, None),
         End::LostGuard(_) => entry.immediate_retry = false,
         End::Failed(Failure { reason: Reason::AuthenticationFailed, .. } | Failure { retry: Retry::After(_), .. }) => {
@@ -27,12 +26,6 @@ pub fn learn<K: Reconcilable>(context: &KindContext<K>, loaded: &mut Loaded<K>, 
         }
         _ => {}
     }
-}
-
-/// Whether one of several targets lost its guard for good.
-fn has_conflict(convergence: &Convergence) -> bool {
-    let agents = convergence.evaluated.iter().flat_map(|evaluated| &evaluated.agents);
-    agents.into_iter().any(|agent| agent.reason == Reason::ConflictDetected.as_str())
 }
 
 /// Its metrics.

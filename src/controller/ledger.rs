@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::change_limit::ChangeLimit;
+use super::load::requested;
 use super::metrics::{ByKind, ByOutcome};
 use super::orgs::OrgName;
 use super::reconcile::{KindContext, Shared, audit_ids};
@@ -64,7 +65,11 @@ where
     K: Remote + Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Debug,
 {
     async fn intend(&self, intended: &Intended<'_>) -> Result<(), String> {
-        let status = intended.status(self.status);
+        let mut status = intended.status(self.status);
+        if let Some(token) = requested(self.object).filter(|_| intended.evaluated.is_some()) {
+            // The evaluation that was asked for is made: after a crash it goes on.
+            status.last_handled_reconcile_at = Some(token.to_owned());
+        }
         let shared = &self.context.shared;
         if shared.outbox.has_unsaved(self.org) {
             return Err("an earlier audit record is not stored yet; the API server did not take it".to_owned());

@@ -186,7 +186,14 @@ impl Orgs {
         let Some(org) = self.live(name) else { return missing() };
         let allowed = org.spec.allowed_namespaces.as_ref();
         let by_label = name.0 != namespace && allowed.is_some_and(|a| a.from == Some(From::Selector));
-        let labels = if by_label { self.labels_of(namespace).await } else { None };
+        let labels = match by_label {
+            true => match self.labels_of(namespace).await {
+                Ok(labels) => labels,
+                // The API server does not answer: that is no refusal.
+                Err(_) => return Access::Unknown,
+            },
+            false => None,
+        };
         if !grants(&name.0, allowed, &Request { kind, namespace, labels: labels.as_ref() }) {
             return missing();
         }
@@ -208,20 +215,22 @@ impl Orgs {
         }
     }
 
-    async fn labels_of(&self, namespace: &str) -> Option<BTreeMap<String, String>> {
+    /// The labels of a namespace; `None` where there is none, or it may not be read.
+    async fn labels_of(&self, namespace: &str) -> kube::Result<Option<BTreeMap<String, String>>> {
         if let Some((_, labels)) = lock(&self.labels).get(namespace).filter(|(at, _)| at.elapsed() < LABELS_FRESH) {
-            return Some(labels.clone());
+            return Ok(Some(labels.clone()));
         }
         let api: Api<Namespace> = Api::all(self.client.clone());
-        let labels = api
-            .get(namespace)
-            .await
-            .inspect_err(|error| tracing::warn!(%error, namespace, "labels of the namespace cannot be read"))
-            .ok()?
-            .labels()
-            .clone();
+        let labels = match api.get(namespace).await {
+            Ok(found) => found.labels().clone(),
+            Err(error) => {
+                tracing::warn!(%error, namespace, "labels of the namespace cannot be read");
+                let refused = matches!(&error, kube::Error::Api(status) if [403, 404].contains(&status.code));
+                return if refused { Ok(None) } else { Err(error) };
+            }
+        };
         lock(&self.labels).insert(namespace.to_owned(), (Instant::now(), labels.clone()));
-        Some(labels)
+        Ok(Some(labels))
     }
 
     /// Whether an object of `namespace` that refers to `name` has its remote objects where `key` says. `None`: not known yet.
@@ -229,7 +238,12 @@ impl Orgs {
         match self.access(name, kind, namespace).await {
             Access::Granted(granted) => Some(granted.connection.key == key),
             // Known from before its spec changed: else whoever edits an org all the time would make others wait.
-            Access::Unknown => self.entry(name).map(|entry| entry.key.as_deref() == Some(key)),
+            Access::Unknown => match self.entry(name) {
+                Some(entry) => Some(entry.key.as_deref() == Some(key)),
+                // It will never be looked at.
+                None if self.live(name).is_none_or(|org| org.metadata.deletion_timestamp.is_some()) => Some(false),
+                None => None,
+            },
             // Not usable now, and yet its objects keep what they hold.
             Access::Unusable(..) => Some(self.entry(name).is_some_and(|entry| entry.key.as_deref() == Some(key))),
             Access::Missing(_) => Some(false),

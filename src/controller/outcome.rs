@@ -10,11 +10,11 @@ use super::summary::{Summary, set_conditions};
 use super::watch::{polled, propagation};
 use crate::api::Policy;
 use crate::api::conditions::{self, Phase, READY, RECONCILING, Reason};
-use crate::api::status::{DriftItem, HistoryEntry, MAX_DRIFT, MAX_HISTORY, ManagedStatus, PendingPlan};
+use crate::api::status::{DriftItem, MAX_DRIFT, MAX_HISTORY, ManagedStatus, PendingPlan};
 use crate::engine::finding::{self, Finding};
 use crate::engine::gate::Refusal;
 use crate::engine::propagation::{Verdict as Traffic, Watch};
-use crate::engine::{Plan, Why, display};
+use crate::engine::{Plan, display};
 use crate::remote::converge::{Convergence, End};
 use crate::remote::failure::{Failure, Retry};
 
@@ -316,11 +316,6 @@ pub fn ready_reason(status: &ManagedStatus) -> Option<&str> {
 /// Whether the object is at rest: nothing is retried before the next drift check.
 pub fn is_settled(status: &ManagedStatus) -> bool {
     conditions::find(&status.conditions, RECONCILING).is_none() && ready_reason(status) != Some(Reason::Suspended.as_str())
-}
-
-/// History entries that a convergence added, for events.
-pub fn last_write(convergence: &Convergence) -> Option<(&HistoryEntry, Option<Why>)> {
-    convergence.written.last().map(|entry| (entry, convergence.plan.as_ref().and_then(Plan::why)))
 }
 
 #[cfg(test)]

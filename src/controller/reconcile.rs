@@ -272,6 +272,8 @@ async fn conclude<K: Reconcilable>(
     };
     let Outcome { status, event, next, refusal } = outcome(verdict, &facts);
     loaded.entry.refusal = refusal.or(loaded.entry.refusal);
+    // Its token is answered, what it asked for is still to be done.
+    loaded.entry.reads_all |= loaded.due == Due::Requested && !matches!(verdict, Verdict::Converged(_));
     if matches!(verdict, Verdict::Polled(_)) {
         loaded.entry.polls = loaded.entry.polls.saturating_add(1);
     } else {
@@ -279,22 +281,13 @@ async fn conclude<K: Reconcilable>(
     }
     polls::schedule(&mut loaded, &status);
     queue_for_limit(context, &loaded, verdict, &status);
-    tracing::info!(
-        kind = K::KIND,
-        namespace = loaded.object.namespace(),
-        name = loaded.object.name_any(),
-        org = %format!("{}/{}", loaded.org.0, loaded.org.1),
-        due = ?loaded.due,
-        reason = outcome::ready_reason(&status),
-        plan = status.history.first().filter(|_| status.history != loaded.status.history).map(|h| h.digest.as_str()),
-        "reconciled"
-    );
+    log(&loaded, &status);
     context.shared.metrics.reconciled(K::KIND, outcome::ready_reason(&status));
     let open = audit_ids(&status);
     if must_patch || loaded.entry.dirty || status != loaded.status {
         loaded.entry.dirty = !patch(context, &loaded.object, status.clone()).await;
         if loaded.entry.dirty {
-            loaded.entry.due = loaded.entry.due.min(Instant::now() + UNWRITTEN_STATUS.mul_f64(0.5 + fastrand::f64()));
+            loaded.entry.look(Instant::now() + UNWRITTEN_STATUS.mul_f64(0.5 + fastrand::f64()));
         }
     }
     if !loaded.entry.dirty {
@@ -312,6 +305,20 @@ async fn conclude<K: Reconcilable>(
         gone::tell(&context.shared, &loaded.object, &status, &loaded.entry.recorded).await;
     }
     Action::requeue(next.saturating_duration_since(Instant::now()))
+}
+
+/// One line for each reconcile that came to an end.
+fn log<K: Reconcilable>(loaded: &Loaded<K>, status: &ManagedStatus) {
+    tracing::info!(
+        kind = K::KIND,
+        namespace = loaded.object.namespace(),
+        name = loaded.object.name_any(),
+        org = %format!("{}/{}", loaded.org.0, loaded.org.1),
+        due = ?loaded.due,
+        reason = outcome::ready_reason(status),
+        plan = status.history.first().filter(|_| status.history != loaded.status.history).map(|h| h.digest.as_str()),
+        "reconciled"
+    );
 }
 
 /// The audit records that the intent of a status could be settled to.

@@ -111,6 +111,13 @@ impl Entry {
         self.waiting_since = None;
     }
 
+    /// Something else than a check is due then, at the latest: the check itself stays where it is in its interval.
+    pub fn look(&mut self, at: Instant) {
+        if at < self.due {
+            (self.due, self.is_check) = (at, false);
+        }
+    }
+
     /// When to look again, for whatever reason.
     pub fn next(&self) -> Instant {
         self.poll_due.map_or(self.due, |poll| poll.min(self.due))

@@ -398,6 +398,7 @@ fn an_evaluation_that_goes_on_looks_only_at_what_is_left() {
 fn the_writes_of_an_intent_are_read_too() {
     let mut scene = going_on(&json!({"userIds": ["a", "b"]}), vec![result("a", AgentAction::Applied, "Scored"); 1]);
     scene.intended = vec![IntentStep {
+        attempted: false,
         audit_id: "1".into(),
         target: "user/elsewhere".into(),
         action: "SKILL_UPDATE".into(),
@@ -455,6 +456,7 @@ fn one_batch_that_is_missing_is_no_evaluation() {
 fn a_write_is_recognised_by_its_level() {
     let desired = Scene::of(&none()).desired;
     let step = |to: &str| IntentStep {
+        attempted: false,
         audit_id: "1".into(),
         target: "user/u1".into(),
         action: "SKILL_UPDATE".into(),

@@ -6,7 +6,7 @@
 //! that are marked are due.
 
 use super::Remote;
-use super::failure::Failure;
+use super::failure::{Failure, Retry};
 use super::ledger::{Intended, Ledger};
 use super::run::Run;
 use crate::api::status::{DueAlert, Intent, IntentStep, LevelChange};
@@ -15,6 +15,8 @@ use crate::genesys::{Error, ErrorKind};
 
 /// Most alerts that are due at once.
 const MAX_DUE: usize = 1000;
+/// So many refused alerts are not about single agents: the others of this run are kept for later.
+const MAX_REFUSED: u32 = 3;
 
 impl<K: Remote, L: Ledger> Run<'_, K, L> {
     /// The alert of the write that took effect last, if there is one.
@@ -30,7 +32,11 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         self.expect_alert(alert);
         if let Some(Err(error)) = sent {
             self.failed_to_tell(&error);
-            self.hold_alerts().await;
+            if is_own(&error) && self.alone.refused_alerts < MAX_REFUSED {
+                self.remember_alerts().await;
+            } else {
+                self.hold_alerts().await;
+            }
         }
     }
 
@@ -47,14 +53,17 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
     pub(super) async fn hold_alerts(&mut self) {
         self.alone.alerts_held = true;
         let Some(intent) = &mut self.out.intent else { return };
-        if std::mem::replace(&mut intent.alerts_held, true) {
-            return;
+        if !std::mem::replace(&mut intent.alerts_held, true) {
+            self.remember_alerts().await;
         }
+    }
+
+    /// Puts what is due into status, in the midst of a plan.
+    async fn remember_alerts(&mut self) {
         let mut evaluated = self.out.evaluated.clone();
         evaluated.iter_mut().for_each(|evaluated| self.alone.settle(evaluated));
-        let (alerts, written) = (&self.out.alerts, &self.out.written);
-        let intended = Intended { intent: Some(intent), evaluated: evaluated.as_ref(), alerts, written };
-        if let Err(why) = self.ledger.intend(&intended).await {
+        let (intent, alerts, written) = (self.out.intent.as_ref(), &self.out.alerts, &self.out.written);
+        if let Err(why) = self.ledger.intend(&Intended { intent, evaluated: evaluated.as_ref(), alerts, written }).await {
             self.alone.halted = Some(why);
         }
     }
@@ -68,8 +77,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         while let Some(alert) = self.out.alerts.get(place).cloned() {
             if let Err(error) = self.send_alert(&alert).await {
                 self.failed_to_tell(&error);
-                if matches!(error.kind, ErrorKind::Rejected | ErrorKind::NotFound) {
-                    // That is about this one: the others go on.
+                if is_own(&error) && self.alone.refused_alerts < MAX_REFUSED {
                     place += 1;
                     continue;
                 }
@@ -115,8 +123,17 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
     fn failed_to_tell(&mut self, error: &Error) {
         let failure = Failure::of(error, "alerts", false);
         tracing::warn!(reason = failure.reason.as_str(), error = failure.message, "an alert could not be sent; it is kept");
+        self.alone.refused_alerts += u32::from(is_own(error));
+        if let Retry::After(wait) = failure.retry {
+            self.alone.after = self.alone.after.max(Some(wait));
+        }
         self.out.alert_failure = Some(failure);
     }
+}
+
+/// Whether the failure of an alert is about that alone: the others go on.
+fn is_own(error: &Error) -> bool {
+    matches!(error.kind, ErrorKind::Rejected | ErrorKind::NotFound)
 }
 
 pub(super) fn due(user_id: &str, level: &LevelChange) -> DueAlert {

@@ -37,6 +37,8 @@ pub(super) struct Alone {
     pub(super) after: Option<Duration>,
     /// The alert of the write that took effect last: it is sent once the target is free for others again.
     pub(super) to_tell: Option<(DueAlert, String)>,
+    /// Alerts that were refused.
+    pub(super) refused_alerts: u32,
     /// Alerts cannot be sent now: they are kept.
     pub(super) alerts_held: bool,
     /// What is due could not be remembered, so nothing more may be sent.

@@ -100,6 +100,7 @@ impl Attempt {
             before_hash: step.before_hash.clone(),
             after_hash: step.after_hash.clone(),
             estimated_tokens: step.tokens,
+            attempted: false,
             level: step.level.clone(),
         };
         Self { step, began }

@@ -52,7 +52,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         }
         let last = made.last().copied();
         for (place, status) in statuses {
-            let Some(step) = intent.steps.get(place).filter(|step| was_attempted(&intent, step, place, last)) else { continue };
+            let Some(step) = intent.steps.get(place).filter(|step| was_attempted(step, place, last)) else { continue };
             self.audit_as(generation, &Attempt { step: step.clone(), began: intent.time.0 }, status, None).await;
         }
         self.expect_alerts(&mut intent, &made);
@@ -69,7 +69,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
     /// Writes that cannot be looked up now stay in status. The order no longer tells which alerts of theirs were sent.
     fn carry(&mut self, steps: Vec<IntentStep>) {
         self.alone.alerts_held |= steps.iter().any(|step| step.level.as_ref().is_some_and(|level| level.alert));
-        self.alone.carried = steps;
+        self.alone.carried = steps.into_iter().map(|step| IntentStep { attempted: true, ..step }).collect();
     }
 
     /// The target of a write, and where it stands.
@@ -158,10 +158,10 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
 }
 
 /// Whether a write of an interrupted plan was attempted and its outcome not recorded: they went out one after the other, so only the last
-/// that took effect and the one behind it can be that. An intent that a run has left on purpose holds nothing else.
-fn was_attempted(intent: &Intent, step: &IntentStep, place: usize, last: Option<usize>) -> bool {
+/// that took effect and the one behind it can be that, and those that a run knew of.
+fn was_attempted(step: &IntentStep, place: usize, last: Option<usize>) -> bool {
     let from = last.unwrap_or_default();
-    step.level.is_none() || intent.alerts_held || (from..=from + usize::from(last.is_some())).contains(&place)
+    step.level.is_none() || step.attempted || (from..=from + usize::from(last.is_some())).contains(&place)
 }
 
 /// The memory of a field that a write created: what it holds now, for nobody wrote since. An object is remembered as being there.

@@ -31,11 +31,9 @@ impl Intended<'_> {
     /// The status that holds it; `before` is the one that the run began with.
     pub fn status(&self, before: &ManagedStatus) -> ManagedStatus {
         let mut status = ManagedStatus { intent: self.intent.cloned(), alerts: self.alerts.to_vec(), ..before.clone() };
-        if self.evaluated.is_some() {
+        if let Some(evaluated) = self.evaluated {
             let written = folded(self.written.to_vec()).into_iter().rev();
             status.history = written.chain(status.history).take(MAX_HISTORY).collect();
-        }
-        if let Some(evaluated) = self.evaluated {
             status.evaluation = Some(evaluated.evaluation.clone());
             status.agents.clone_from(&evaluated.agents);
         }

@@ -43,7 +43,9 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             let end = self.one(step, attempt, &plan).await;
             self.tell().await;
             if step.level.is_some() && self.alone.unresolved.contains(&attempt.step.audit_id) {
-                // The order no longer tells which alerts were sent.
+                // The order no longer tells which alerts were sent, nor what is resolved.
+                let mut steps = self.out.intent.iter_mut().flat_map(|intent| &mut intent.steps);
+                steps.find(|s| s.audit_id == attempt.step.audit_id).into_iter().for_each(|s| s.attempted = true);
                 self.hold_alerts().await;
             }
             match end {

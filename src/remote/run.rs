@@ -88,9 +88,6 @@ impl<'a, K: Remote, L: Ledger> Run<'a, K, L> {
         if let Some((skill, users)) = K::pairs(self.request.desired) {
             self.claimed = self.ledger.claimed(skill, users).await.map_err(End::Halted)?;
         }
-        if let Some(held) = self.is_limited() {
-            return Err(held);
-        }
         let max_age = self.request.max_age.filter(|_| self.request.status.intent.is_none());
         self.observe_all(max_age).await
     }
@@ -98,12 +95,15 @@ impl<'a, K: Remote, L: Ledger> Run<'a, K, L> {
     /// What is left of an evaluation is not read while none of it may be written.
     fn is_limited(&self) -> Option<End> {
         let waits = self.request.object.policy() == Policy::Enforce && self.request.status.intent.is_none();
-        let until = self.unfinished().filter(|_| waits && !self.targets().is_empty())?;
-        let until = self.ledger.limited_until(Why::Evaluation).filter(|_| !until.agents.is_empty())?;
-        Some(End::Held { reason: Reason::ChangeBudgetExceeded, message: gate::LIMITED.to_owned(), until: Some(until) })
+        self.unfinished().filter(|_| waits && !self.targets().is_empty())?;
+        let until = Some(self.ledger.limited_until(Why::Evaluation)?);
+        Some(End::Held { reason: Reason::ChangeBudgetExceeded, message: gate::LIMITED.to_owned(), until })
     }
 
     pub(super) async fn run(&mut self) -> End {
+        if let Some(held) = self.is_limited() {
+            return self.send_due().await.err().map_or(held, End::Halted);
+        }
         if let Err(end) = self.observe_first().await {
             return end;
         }
@@ -174,6 +174,7 @@ impl<'a, K: Remote, L: Ledger> Run<'a, K, L> {
         let mut intent = self.out.intent.take().or_else(|| self.request.status.intent.clone())?;
         if !self.alone.unresolved.is_empty() {
             intent.steps.retain(|step| self.alone.unresolved.contains(&step.audit_id));
+            intent.steps.iter_mut().filter(|step| step.level.is_some()).for_each(|step| step.attempted = true);
             intent.alerts_held = intent.steps.iter().any(|step| step.level.is_some());
         }
         Some(intent)

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use assist_operator::api::SkillPolicy;
 use assist_operator::api::conditions::Reason;
 use assist_operator::api::status::AgentAction::{Applied, Failed, Pending};
 use assist_operator::remote::converge::End;
 use assist_operator::sandbox::{Fault, FaultKind, Times};
 use serde_json::json;
 
+use super::held::Held;
 use super::skill_stage::{SKILL, alerted, count, fault, id, ids, level, measure, policy, spent, stage, told, verdicts};
 use super::stage::Stage;
 
@@ -110,13 +112,20 @@ async fn an_alert_that_is_refused_holds_up_no_other() {
     stage.world.faults().push(Fault::new(FaultKind::status(400)).on(&["S4"]).times(Times::Count(1)));
     let mut held = policy(3, &json!({}));
     assert_eq!(stage.converge(&mut held).await.end, End::Done);
-    assert_eq!(held.status.alerts.len(), 3);
-    stage.world.faults().push(Fault::new(FaultKind::status(400)).on(&["S4"]).times(Times::Count(1)));
+    let due = |held: &Held<SkillPolicy>| held.status.alerts.iter().map(|alert| alert.user_id.clone()).collect::<Vec<_>>();
+    assert_eq!((due(&held), alerted(&stage)), (vec![id(0)], vec![id(1), id(2)]));
     held.resumes = true;
     assert_eq!(stage.converge(&mut held).await.end, End::Done);
-    assert_eq!(held.status.alerts.iter().map(|alert| alert.user_id.clone()).collect::<Vec<_>>(), [id(0)]);
-    assert_eq!(stage.world.alerts().len(), 2);
-    spent(&stage).await;
+    assert_eq!((due(&held), alerted(&stage)), (vec![], ids(3)));
+    // Where everything is refused, few are tried.
+    let stage = super::skill_stage::stage(9, 0.1).await;
+    stage.world.faults().push(Fault::new(FaultKind::status(400)).on(&["S4"]).times(Times::Always));
+    let mut held = policy(9, &json!({}));
+    for run in ["S1 9, S2 9, S3 1, S4 3", "S4 3"] {
+        assert_eq!(stage.converge(&mut held).await.end, End::Done);
+        assert_eq!((due(&held).len(), spent(&stage).await.as_str()), (9, run));
+        held.resumes = true;
+    }
 }
 
 #[tokio::test]

@@ -262,6 +262,51 @@ fn of_two_policies_for_one_agent_the_older_keeps_it() {
     let object = stage.wait_ready("skpol/third", "False", "DuplicateOwner");
     assert!(message(&object).contains("skill billing of agent u"), "{}", message(&object));
     assert_eq!(count(&stage.names_since(0), "S2"), 0);
+    // It goes, and that is no reason to evaluate anew.
+    let mark = stage.mark();
+    stage.kubectl(&["delete", "skpol", "third"]);
+    agent(&stage, "u3", 0.85, 4.5, 350.0);
+    stage.apply_ok(&stage.object("SkillPolicy", "fourth", policy(&["u3"], &json!({}))));
+    stage.wait_ready("skpol/fourth", "True", "Observed");
+    assert_eq!(stage.names_since(mark), ["S3", "S1"], "only the fourth was evaluated");
+    stage.assert_invariants();
+}
+
+#[test]
+fn an_evaluation_that_was_asked_for_while_it_could_not_be_made_is_made_later() {
+    let stage = Stage::new("policy-asked");
+    agent(&stage, "u1", 0.10, 4.5, 350.0);
+    apply(&stage, &["u1"], &json!({"mode": "Enforce", "maxStep": 0.2}));
+    stage.wait_ready(NAME, "True", "Succeeded");
+    stage.apply_org(json!({"suspend": true}));
+    stage.wait_ready(NAME, "True", "Suspended");
+    stage.request_check(NAME, "asked");
+    assert_eq!(billing(&stage, "u1"), json!(0.3));
+    stage.apply_org(json!({}));
+    stage.wait_until("the next step", || billing(&stage, "u1") == json!(0.5));
+    stage.wait_ready(NAME, "True", "Succeeded");
+    stage.assert_invariants();
+}
+
+#[test]
+fn a_crash_in_an_evaluation_that_was_asked_for_steps_nobody_twice() {
+    let stage = Stage::new("policy-asked-kill");
+    let ids: Vec<String> = (0..8).map(|n| format!("u{n}")).collect();
+    let users: Vec<&str> = ids.iter().map(String::as_str).collect();
+    users.iter().for_each(|id| agent(&stage, id, 0.10, 4.5, 350.0));
+    apply(&stage, &users, &json!({"mode": "Enforce", "maxStep": 0.2}));
+    stage.wait_ready(NAME, "True", "Succeeded");
+    stage.fault(Fault::new(FaultKind::Delay { before_ms: 200, after_ms: 0 }).on(&["S2"]).times(Times::Always));
+    let mark = stage.mark();
+    stage.kubectl(&["annotate", NAME, "assist-operator.dev/reconcile-requested-at=asked"]);
+    stage.wait_until("it writes", || count(&stage.names_since(mark), "S2") >= 3);
+    stage.kill_operator();
+    stage.world().faults().clear();
+    stage.start_operator();
+    stage.wait_until("everybody made the step", || users.iter().all(|id| billing(&stage, id) == json!(0.5)));
+    stage.wait_ready(NAME, "True", "Succeeded");
+    assert!(users.iter().all(|id| billing(&stage, id) == json!(0.5)));
+    assert_eq!(count(&stage.names_since(mark), "S3"), 1, "it goes on");
     stage.assert_invariants();
 }
 
