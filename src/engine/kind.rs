@@ -128,6 +128,8 @@ pub struct PlanInput<'a> {
     pub claimed: &'a BTreeSet<String>,
     /// The evaluation that goes on; `None`: a new one.
     pub unfinished: Option<Unfinished<'a>>,
+    /// What the last evaluation of the same question made of each agent; empty where a person asks for another try.
+    pub previous: &'a [AgentResult],
     /// The writes of an intent whose outcome is unknown: what they are about is read, too.
     pub intended: &'a [IntentStep],
     /// Generation of the object.
@@ -211,6 +213,7 @@ impl<'a> PlanInput<'a> {
             numbers: &[],
             claimed: &UNCLAIMED,
             unfinished: None,
+            previous: &[],
             intended: &[],
             generation: 0,
         }

@@ -337,6 +337,10 @@ impl Judge<'_> {
         if current.is_some_and(|current| equal_at_two_decimals(current, to)) {
             return Ok((result(AgentAction::Unchanged), None));
         }
+        if let Some(message) = self.not_kept(levels.1) {
+            let kept = result(AgentAction::Failed);
+            return Ok((AgentResult { reason: Reason::NotConverging.as_str().to_owned(), message, ..kept }, None));
+        }
         let change = Change { path: path.clone(), from: current.map(json_number), to: Some(json_number(to)), prose: false };
         let mut after = live.clone();
         pointer::set(&mut after, &["skills".to_owned(), skill.clone()], change.to.clone());
@@ -346,6 +350,13 @@ impl Judge<'_> {
         let is_proposed = self.input.policy != Policy::Enforce;
         let action = if is_proposed { AgentAction::Proposed } else { AgentAction::Pending };
         Ok((result(action), Some(Step { level: Some(level), ..step })))
+    }
+
+    /// The loop breaker: this very level was written by the last evaluation, and Genesys Cloud did not keep it.
+    fn not_kept(&self, target: Option<f64>) -> Option<Option<String>> {
+        let previous = self.input.previous.iter().find(|agent| agent.user_id == self.id)?;
+        let same = previous.reason == Reason::NotConverging.as_str() && previous.target == target;
+        same.then(|| previous.message.clone())
     }
 
     fn result(&self, action: AgentAction, reason: &str) -> AgentResult {

@@ -14,11 +14,15 @@ use crate::api::conditions::Reason;
 use crate::api::status::{AgentAction, AgentResult, DueAlert, IntentStep};
 use crate::engine::plan::Evaluated;
 use crate::engine::{Plan, Step, Target};
+use crate::genesys::Halted;
 
 /// So many answers one after the other that cannot be used are not those of single agents: Genesys Cloud is down.
 const DOWN: u32 = 10;
 /// So many refusals before any success are not those of single agents: a permission is missing.
 const DENIED: u32 = 20;
+
+/// How often who waits for a call asks whether it is still to be made.
+const GATE_EVERY: Duration = Duration::from_millis(500);
 
 /// What a run knows of its targets that fail alone.
 #[derive(Default)]
@@ -126,6 +130,20 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             End::Refused(digest, _) => End::Refused(digest, of_all),
             _ => End::Failed(of_all),
         })
+    }
+
+    /// Waits for the turn of a target among hundreds, and no longer than anything may be done for the object.
+    pub(super) async fn turn(&mut self, target: &Target, reads: bool) -> Result<(), End> {
+        let gate = self.ledger.gate();
+        let mut turn = std::pin::pin!(self.session.turn());
+        loop {
+            gate().map_err(|Halted(why)| End::Halted(why))?;
+            match tokio::time::timeout(GATE_EVERY, &mut turn).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => return Err(End::Failed(Failure::of(&error, &target.to_string(), reads))),
+                Err(_) => {}
+            }
+        }
     }
 
     /// A target is done with, for this run.

@@ -13,7 +13,6 @@ use super::run::Run;
 use super::{Look, Remote, Sent};
 use crate::engine::Target;
 use crate::engine::kind::{Seen, Standing};
-use crate::genesys::Halted;
 
 impl<K: Remote, L: Ledger> Run<'_, K, L> {
     /// Reads everything that the plan needs.
@@ -46,10 +45,9 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         let alone = K::fails_alone(target);
         if alone {
             // Hundreds of reads take minutes: a suspended object stops in the middle.
-            (self.ledger.gate())().map_err(|Halted(why)| End::Halted(why))?;
-            if max_age.and_then(|age| self.states.get(&self.key(target), age)).is_none() {
-                let failed = |error| End::Failed(Failure::of(&error, &target.to_string(), true));
-                self.session.turn().await.map_err(failed)?;
+            let is_remembered = max_age.and_then(|age| self.states.get(&self.key(target), age)).is_some();
+            if !is_remembered {
+                self.turn(target, true).await?;
             }
         }
         match self.observe(target, max_age, sought).await {

@@ -9,13 +9,11 @@ use tokio::sync::OwnedMutexGuard;
 use super::Remote;
 use super::audit::Attempt;
 use super::converge::End;
-use super::failure::Failure;
 use super::ledger::{Intended, Ledger};
 use super::run::{MAX_PATHS, Run, not_kept};
 use crate::api::conditions::Reason;
 use crate::api::status::{AppliedField, Intent};
 use crate::engine::{Guard, Plan, Step, Target, display, gate};
-use crate::genesys::Halted;
 
 /// An intent of more writes leaves out the hashes of what was before and after: with 500 writes they alone are 80 KB of status.
 const MANY_STEPS: usize = 20;
@@ -71,7 +69,9 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         if let Some(why) = self.alone.halted.take() {
             return StepEnd::Over(End::Halted(why));
         }
-        if let Err(end) = self.turn(step).await {
+        if K::fails_alone(&step.target)
+            && let Err(end) = self.turn(&step.target, false).await
+        {
             return StepEnd::Over(end);
         }
         match self.is_claimed(step).await {
@@ -95,17 +95,6 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             }
             Err(until) => held(Reason::ChangeBudgetExceeded, gate::LIMITED, Some(until)),
         }
-    }
-
-    /// Waits for the turn of a step among hundreds.
-    async fn turn(&mut self, step: &Step) -> Result<(), End> {
-        if !K::fails_alone(&step.target) {
-            return Ok(());
-        }
-        // Nothing is waited for in vain.
-        (self.ledger.gate())().map_err(|Halted(why)| End::Halted(why))?;
-        let failed = |error| End::Failed(Failure::of(&error, &step.target.to_string(), false));
-        self.session.turn().await.map_err(failed)
     }
 
     /// Becomes the one writer of a target. Who has to wait for another one holds no call meanwhile: that one may need it.

@@ -232,18 +232,24 @@ impl<'a, K: Remote, L: Ledger> Run<'a, K, L> {
             policy: self.request.object.policy(),
             claimed: &self.claimed,
             unfinished: self.unfinished(),
+            previous: self.same_question().filter(|_| !self.request.requested).map_or(&[], |last| last.agents),
             intended: intended.unwrap_or_default(),
             generation: self.request.subject.generation,
             now: self.began,
         })
     }
 
-    /// The evaluation that goes on: of the same question, and of this organisation.
+    /// The evaluation that goes on.
     pub(super) fn unfinished(&self) -> Option<Unfinished<'_>> {
+        self.same_question().filter(|_| self.request.resumes)
+    }
+
+    /// The last evaluation, where it was of the same question, and of this organisation.
+    fn same_question(&self) -> Option<Unfinished<'_>> {
         let status = self.request.status;
         let of_remote = status.remote.as_ref().is_some_and(|remote| remote.host == self.request.host);
         let of_intent = status.intent.as_ref().is_some_and(|intent| intent.host == self.request.host);
-        let evaluation = status.evaluation.as_ref().filter(|_| self.request.resumes && (of_remote || of_intent))?;
+        let evaluation = status.evaluation.as_ref().filter(|_| of_remote || of_intent)?;
         let same = K::evaluates(self.request.desired).is_some_and(|digest| digest == evaluation.digest);
         same.then_some(Unfinished { evaluation, agents: &status.agents })
     }

@@ -251,6 +251,33 @@ async fn a_level_that_the_server_does_not_keep_is_told_for_that_agent_only() {
 }
 
 #[tokio::test]
+async fn what_is_never_kept_is_not_written_again_before_something_changes() {
+    let stage = stage(1, 0.7).await;
+    stage.world.edit_user(&id(0), |document| document["skills"] = json!([{"skillId": "kept", "proficiency": 1}]));
+    // Ids of skills become others.
+    let rules = json!([{"rule": "upperCase", "path": "/skills/*/skillId"}]);
+    stage.world.set_normaliser(serde_json::from_value::<Vec<_>>(rules).unwrap());
+    stage.world.clear_journal();
+    let mut held = policy(1, &json!({}));
+    for calls in ["S1 1, S2 1, S3 1", "S1 1, S3 1", "S1 1, S3 1"] {
+        held.checks();
+        assert_eq!(stage.converge(&mut held).await.end, End::Done);
+        assert_eq!((spent(&stage).await.as_str(), verdicts(&held)), (calls, vec![(Failed, "NotConverging")]));
+        assert!(held.status.agents[0].message.as_deref().is_some_and(|message| message.contains("does not keep")));
+    }
+    // Whoever asks for it, and another question, get another try.
+    for asked in [true, false] {
+        held.requested = asked;
+        held.edit(|spec| spec["maxStep"] = if asked { Value::Null } else { json!(0.5) });
+        held.checks();
+        stage.world.edit_user(&id(0), |document| document["skills"] = json!([]));
+        stage.world.clear_journal();
+        stage.converge(&mut held).await;
+        assert_eq!(spent(&stage).await, "S1 1, S2 1, S3 1");
+    }
+}
+
+#[tokio::test]
 async fn a_profile_of_two_thousand_skills_keeps_all_of_them() {
     let stage = stage(1, 0.7).await;
     let mut skills: Vec<Value> = (0..2000).map(|n| json!({"skillId": format!("s{n}"), "proficiency": 0.123_456_789})).collect();
