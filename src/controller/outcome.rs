@@ -12,7 +12,7 @@ use crate::api::Policy;
 use crate::api::conditions::{self, Phase, READY, RECONCILING, Reason};
 use crate::api::status::{DriftItem, MAX_DRIFT, MAX_HISTORY, ManagedStatus, PendingPlan};
 use crate::engine::finding::{self, Finding};
-use crate::engine::gate::Refusal;
+use crate::engine::gate::{Refusal, approval_digest};
 use crate::engine::propagation::{Verdict as Traffic, Watch};
 use crate::engine::{Plan, display};
 use crate::remote::converge::{Convergence, End};
@@ -217,7 +217,7 @@ fn record(status: &mut ManagedStatus, convergence: &Convergence, facts: &Facts<'
     status.drift = plan.map(|plan| drift(plan, &convergence.end, facts)).unwrap_or_default();
     status.pending_plan = match (&convergence.end, plan) {
         (End::Held { reason: Reason::AwaitingApproval, .. }, Some(plan)) => {
-            Some(PendingPlan { digest: plan.digest(), changes: shown(plan) })
+            Some(PendingPlan { digest: approval_digest(plan, &facts.previous.history), changes: shown(plan) })
         }
         _ => None,
     };

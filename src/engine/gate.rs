@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use sha2::{Digest, Sha256};
 
 use super::plan::{Plan, Why};
-use super::pointer;
+use super::{json, pointer};
 use crate::api::conditions::Reason;
 use crate::api::status::HistoryEntry;
 
@@ -117,7 +118,7 @@ pub fn decide(plan: &Plan, input: &GateInput<'_>) -> Gate {
     if input.audit_full {
         return hold(Reason::AuditBacklog, BACKLOG, None);
     }
-    let digest = plan.digest();
+    let digest = approval_digest(plan, input.history);
     if input.approval_required && input.approved != Some(digest.as_str()) {
         let message = format!("plan {digest} waits for approval: set the annotation {}={digest}", crate::api::APPROVE_PLAN);
         return hold(Reason::AwaitingApproval, &message, None);
@@ -126,6 +127,18 @@ pub fn decide(plan: &Plan, input: &GateInput<'_>) -> Gate {
         Some(until) => hold(Reason::ChangeBudgetExceeded, LIMITED, Some(until)),
         None => Gate::Run,
     }
+}
+
+/// What a person approves. An approval lets a plan run once: where the same changes were written before, because somebody changed them
+/// back since, the digest is another one, and the annotation that is still there does not count.
+pub fn approval_digest(plan: &Plan, history: &[HistoryEntry]) -> String {
+    let digest = plan.digest();
+    let mut runs = history.iter().filter(|entry| entry.digest == digest);
+    let Some(last) = runs.next() else { return digest };
+    // Times have seconds only, and a plan for several remote objects has no version.
+    let mut again = json::hex(&Sha256::digest(format!("{digest} {} {} {}", last.time.0, last.version, runs.count())));
+    again.truncate(digest.len());
+    again
 }
 
 fn hold(reason: Reason, message: &str, until: Option<Timestamp>) -> Gate {

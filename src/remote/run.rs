@@ -263,7 +263,7 @@ impl<'a, K: Remote, L: Ledger> Run<'a, K, L> {
     fn decide(&self, plan: &Plan) -> Gate {
         let request = self.request;
         let not_kept = self.kept_nothing(plan);
-        let digest = plan.digest();
+        let digest = gate::approval_digest(plan, &request.status.history);
         let begun =
             plan.steps.iter().all(|s| self.approved.iter().any(|(target, changes)| (target, changes) == (&s.target, &s.changes)));
         gate::decide(

@@ -99,6 +99,31 @@ async fn a_plan_waits_for_the_approval_of_its_digest() {
 }
 
 #[tokio::test]
+async fn an_approval_lets_its_plan_run_once() {
+    let stage = Stage::new().await;
+    let mut aac = Aac::new(json!({"name": "New"}));
+    aac.approval_required = true;
+    let before = stage.live("/name");
+    let pending = |aac: &Aac| aac.status.pending_plan.as_ref().map(|pending| pending.digest.clone());
+    stage.converge(&mut aac).await;
+    aac.approved = pending(&aac);
+    assert_eq!(stage.converge(&mut aac).await.end, End::Done);
+    // Somebody changes it back: the same changes again, and the annotation is still there.
+    for runs in 2..4 {
+        stage.foreign("name", before.clone());
+        aac.checks();
+        let end = stage.converge(&mut aac).await.end;
+        assert!(matches!(end, End::Held { reason: Reason::AwaitingApproval, .. }), "{end:?}");
+        let again = pending(&aac);
+        assert!(again.is_some() && again != aac.approved && aac.ready().1.contains(again.as_deref().unwrap()));
+        assert_eq!((stage.live("/name"), stage.count("C3").await), (before.clone(), runs - 1));
+        aac.approved = again;
+        assert_eq!(stage.converge(&mut aac).await.end, End::Done);
+        assert_eq!((stage.live("/name"), stage.count("C3").await), (json!("New"), runs));
+    }
+}
+
+#[tokio::test]
 async fn a_foreign_edit_elsewhere_does_not_void_an_approval_and_one_of_its_paths_does() {
     let stage = Stage::new().await;
     let mut aac = Aac::new(json!({"name": "New"}));
