@@ -134,10 +134,15 @@ pub trait Managed: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send +
     }
 }
 
+/// The effective time between two checks: `unset` where the text is unset or unreadable.
+pub fn interval(text: Option<&GoDuration>, unset: Duration) -> Duration {
+    text.and_then(GoDuration::get).unwrap_or(unset).clamp(MIN_INTERVAL, MAX_DURATION)
+}
+
 impl Enforcement {
     /// The effective interval: unset or unreadable is [`DEFAULT_INTERVAL`].
     pub fn effective_interval(&self) -> Duration {
-        self.interval.as_ref().and_then(GoDuration::get).unwrap_or(DEFAULT_INTERVAL).clamp(MIN_INTERVAL, MAX_DURATION)
+        interval(self.interval.as_ref(), DEFAULT_INTERVAL)
     }
 }
 

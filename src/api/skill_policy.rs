@@ -9,7 +9,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{GoDuration, MAX_DURATION, MIN_INTERVAL, Managed, ManagedSpec, Policy};
+use super::common::{GoDuration, Managed, ManagedSpec, Policy, interval};
 use super::durations;
 use super::status::ManagedStatus;
 
@@ -20,7 +20,7 @@ pub const MAX_BANDS: usize = 20;
 /// Time between two evaluations where `spec.evaluateEvery` is unset.
 pub const DEFAULT_EVALUATE_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// Users that one request of analytics asks about (contract section 5).
-const USERS_A_REQUEST: usize = 100;
+pub const USERS_A_REQUEST: usize = 100;
 
 /// Desired state of the levels of one skill.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -168,8 +168,7 @@ impl Managed for SkillPolicy {
     }
 
     fn interval(&self) -> Duration {
-        let every = self.spec.evaluate_every.as_ref().and_then(GoDuration::get);
-        every.unwrap_or(DEFAULT_EVALUATE_EVERY).clamp(MIN_INTERVAL, MAX_DURATION)
+        interval(self.spec.evaluate_every.as_ref(), DEFAULT_EVALUATE_EVERY)
     }
 
     fn policy(&self) -> Policy {

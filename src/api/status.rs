@@ -98,6 +98,16 @@ impl Default for ManagedStatus {
     }
 }
 
+impl ManagedStatus {
+    /// Puts writes into the history; oldest first.
+    pub fn remember(&mut self, written: impl IntoIterator<Item = HistoryEntry>) {
+        for entry in written {
+            self.history.insert(0, entry);
+        }
+        self.history.truncate(MAX_HISTORY);
+    }
+}
+
 /// The remote object and the last state seen of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -243,6 +253,13 @@ pub struct IntentStep {
     /// The level of the skill that the write changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<LevelChange>,
+}
+
+impl IntentStep {
+    /// Id of the remote object, without its family.
+    pub fn target_id(&self) -> &str {
+        self.target.split_once('/').map_or(&self.target, |(_, id)| id)
+    }
 }
 
 /// The level of a skill before and after a write.

@@ -20,12 +20,20 @@ use super::reconcile::{KindContext, Shared, audit_ids};
 use super::report;
 use super::stream::Guarded;
 use crate::api::ManagedStatus;
+use crate::api::status::DueAlert;
 use crate::clock;
 use crate::engine::Why;
 use crate::genesys::{Gate, Halted};
 use crate::remote::Remote;
 use crate::remote::audit::AuditRecord;
 use crate::remote::ledger::{Intended, Ledger};
+
+/// The audit ids and the alerts that a status leaves open.
+type Open = (Vec<String>, Vec<DueAlert>);
+
+fn open(status: &ManagedStatus) -> Open {
+    (audit_ids(status), status.alerts.clone())
+}
 
 /// The ledger of one object.
 pub struct ClusterLedger<'a, K: Remote> {
@@ -43,8 +51,8 @@ pub struct ClusterLedger<'a, K: Remote> {
     pub limit: &'a ChangeLimit,
     /// Set once an intent was recorded: the status must be patched once more.
     pub intended: AtomicBool,
-    /// The status that was recorded last.
-    pub last: Mutex<Option<ManagedStatus>>,
+    /// What was left open by the status that was recorded last.
+    pub last: Mutex<Option<Open>>,
     /// Ids of the audit records that are safe now.
     pub recorded: Mutex<Vec<String>>,
 }
@@ -78,8 +86,8 @@ where
         match report::patch_status(&shared.client, self.object, &status).await {
             Ok(answered) => {
                 shared.metrics.status_patches.get_or_create(&ByKind { kind: K::KIND }).inc();
-                self.context.written.put(&answered, status.clone());
-                *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+                *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(open(&status));
+                self.context.written.put(&answered, status);
                 // The answer is the live object: a write without a guard needs one last look at it.
                 unchanged(self.object, &answered).map_err(str::to_owned)
             }
@@ -97,9 +105,7 @@ where
             Err(error) => return Err(format!("the object could not be looked at: {error}")),
         };
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let ours = last.as_ref().unwrap_or(self.status);
-        let live_status = live.status().cloned().unwrap_or_default();
-        if (audit_ids(&live_status), &live_status.alerts) != (audit_ids(ours), &ours.alerts) {
+        if live.status().map(open).unwrap_or_default() != last.clone().unwrap_or_else(|| open(self.status)) {
             return Err("another process goes on with its writes".to_owned());
         }
         unchanged(self.object, &live).map_err(str::to_owned)

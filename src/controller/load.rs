@@ -318,11 +318,11 @@ async fn duplicate<K: Remote>(context: &Arc<KindContext<K>>, loaded: &Loaded<K>,
         let Ok(other) = guarded.0.as_ref() else { continue };
         let namespace = other.namespace().unwrap_or_default();
         let org = Orgs::name_of(&other.managed().org_ref, &namespace);
-        let connected = match context.shared.orgs.shares(&org, K::KIND, &namespace, &granted.connection.key).await {
-            _ if org == loaded.org => true,
-            Some(connected) => connected,
-            None => return Claim::Unknown,
-        };
+        let connected = org == loaded.org
+            || match context.shared.orgs.shares(&org, K::KIND, &namespace, &granted.connection.key).await {
+                Some(connected) => connected,
+                None => return Claim::Unknown,
+            };
         if connected {
             claimants.extend(loaded.object.overlap(other).map(|claimed| claimant(other, claimed)));
         }

@@ -10,7 +10,7 @@ use super::summary::{Summary, set_conditions};
 use super::watch::{polled, propagation};
 use crate::api::Policy;
 use crate::api::conditions::{self, Phase, READY, RECONCILING, Reason};
-use crate::api::status::{DriftItem, MAX_DRIFT, MAX_HISTORY, ManagedStatus, PendingPlan};
+use crate::api::status::{DriftItem, MAX_DRIFT, ManagedStatus, PendingPlan};
 use crate::engine::finding::{self, Finding};
 use crate::engine::gate::{Refusal, approval_digest};
 use crate::engine::propagation::{Verdict as Traffic, Watch};
@@ -196,13 +196,9 @@ fn record(status: &mut ManagedStatus, convergence: &Convergence, facts: &Facts<'
     if let Some(applied) = &convergence.applied {
         status.applied.clone_from(applied);
     }
-    for entry in &convergence.written {
-        status.history.insert(0, entry.clone());
-    }
-    status.history.truncate(MAX_HISTORY);
+    status.remember(convergence.written.iter().cloned());
     if let Some(evaluated) = &convergence.evaluated {
-        status.evaluation = Some(evaluated.evaluation.clone());
-        status.agents.clone_from(&evaluated.agents);
+        evaluated.put_into(status);
     }
     status.alerts.clone_from(&convergence.alerts);
     let plan = convergence.plan.as_ref();

@@ -67,10 +67,10 @@ pub fn of_kind<K: Reconcilable>(store: Store<Guarded<K>>) -> Declared {
             if object.meta().deletion_timestamp.is_some() {
                 continue;
             }
-            let namespace = object.namespace().unwrap_or_default();
             for user in users.iter().filter(|user| object.declares(user, skill)) {
+                let namespace = object.namespace().unwrap_or_default();
                 let org = Orgs::name_of(&object.managed().org_ref, &namespace);
-                found.push((Declarer { org, namespace: namespace.clone(), kind: K::KIND }, user.clone()));
+                found.push((Declarer { org, namespace, kind: K::KIND }, user.clone()));
             }
         }
         found

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{display, json as json_util, words};
+use crate::api::ManagedStatus;
 use crate::api::status::{AgentResult, AppliedField, Evaluation, LevelChange};
 
 /// A remote object that is read or written: `config/retail-assist`, `user/u1`.
@@ -237,6 +238,14 @@ pub struct Evaluated {
     pub agents: Vec<AgentResult>,
 }
 
+impl Evaluated {
+    /// Puts it into a status.
+    pub fn put_into(&self, status: &mut ManagedStatus) {
+        status.evaluation = Some(self.evaluation.clone());
+        status.agents.clone_from(&self.agents);
+    }
+}
+
 impl Plan {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
@@ -269,6 +278,11 @@ impl Plan {
     /// All changes of all steps.
     pub fn changes(&self) -> impl Iterator<Item = &Change> {
         self.steps.iter().flat_map(|step| &step.changes)
+    }
+
+    /// What an evaluation made of each agent; empty for other kinds.
+    pub fn agents(&self) -> &[AgentResult] {
+        self.evaluated.as_ref().map_or(&[], |evaluated| &evaluated.agents)
     }
 
     /// All changes as people read them, with the remote object where there are several.

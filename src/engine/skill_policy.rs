@@ -20,7 +20,7 @@ use super::routing_profile::{self, USER, normal};
 use super::scoring::{Scoring, equal_at_two_decimals, exceeds, step, two_decimals};
 use super::{decimal, json as json_util, pointer};
 use crate::api::conditions::Reason;
-use crate::api::skill_policy::Missing;
+use crate::api::skill_policy::{Missing, USERS_A_REQUEST};
 use crate::api::status::{AgentAction, AgentResult, AppliedField, Evaluation, IntentStep, LevelChange};
 use crate::api::{Policy, SkillPolicy};
 
@@ -28,8 +28,6 @@ mod rules;
 
 /// Family of metrics: `analytics/1-100` are those of the first hundred agents.
 pub const METRICS: &str = "analytics";
-/// Agents that one request of metrics asks about (contract section 5).
-pub const USERS_A_REQUEST: usize = 100;
 /// Where the memory keeps which spec was evaluated.
 const EVALUATED: &str = "/policy";
 

@@ -147,15 +147,8 @@ impl Session {
         if self.reserved.is_some() {
             return Ok(());
         }
-        let account = self.client.account.clone();
-        tokio::select! {
-            biased;
-            left = account.paused_longer_than(self.client.wire.timing.hold) => Err(paused("reserve", left)),
-            ticket = account.budget().ticket(Lane::Underway) => {
-                self.reserved = Some(ticket);
-                Ok(())
-            }
-        }
+        self.reserved = Some(self.ticket("reserve", Lane::Underway).await?);
+        Ok(())
     }
 
     /// Waits for the next call in the lane of the first one, behind the changes of others: a sequence of a thousand calls must not stand
@@ -167,14 +160,17 @@ impl Session {
         if self.prepaid.is_some() {
             return Ok(());
         }
-        let account = self.client.account.clone();
+        self.prepaid = Some(self.ticket("turn", self.lane.max(Lane::First)).await?);
+        Ok(())
+    }
+
+    /// A call in advance; an error during a long pause.
+    async fn ticket(&self, what: &'static str, lane: Lane) -> Result<Ticket, Error> {
+        let account = &self.client.account;
         tokio::select! {
             biased;
-            left = account.paused_longer_than(self.client.wire.timing.hold) => Err(paused("turn", left)),
-            ticket = account.budget().ticket(self.lane.max(Lane::First)) => {
-                self.prepaid = Some(ticket);
-                Ok(())
-            }
+            left = account.paused_longer_than(self.client.wire.timing.hold) => Err(paused(what, left)),
+            ticket = account.budget().ticket(lane) => Ok(ticket),
         }
     }
 

@@ -6,7 +6,7 @@
 //! that are marked are due.
 
 use super::Remote;
-use super::failure::{Failure, Retry};
+use super::failure::Failure;
 use super::ledger::{Intended, Ledger};
 use super::run::Run;
 use crate::api::status::{DueAlert, Intent, IntentStep, LevelChange};
@@ -101,7 +101,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             // Whatever went out before the last one was told of right after it.
             let is_told = !held && place < last;
             let is_due = !is_told && made.contains(&place);
-            let alert = due(step.target.rsplit('/').next().unwrap_or_default(), level);
+            let alert = due(step.target_id(), level);
             if is_due && !self.out.alerts.contains(&alert) {
                 self.expect_alert(alert);
             }
@@ -124,9 +124,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         let failure = Failure::of(error, "alerts", false);
         tracing::warn!(reason = failure.reason.as_str(), error = failure.message, "an alert could not be sent; it is kept");
         self.alone.refused_alerts += u32::from(is_own(error));
-        if let Retry::After(wait) = failure.retry {
-            self.alone.after = self.alone.after.max(Some(wait));
-        }
+        self.alone.wait(&failure);
         self.out.alert_failure = Some(failure);
     }
 }

@@ -64,11 +64,16 @@ impl Alone {
         (self.down, self.denied) = (0, Some(0));
     }
 
-    /// One more failure. Whether it looks like one of all targets.
-    pub(super) fn failed(&mut self, failure: &Failure) -> bool {
+    /// The remote says when it may be asked again.
+    pub(super) fn wait(&mut self, failure: &Failure) {
         if let Retry::After(wait) = failure.retry {
             self.after = self.after.max(Some(wait));
         }
+    }
+
+    /// One more failure. Whether it looks like one of all targets.
+    pub(super) fn failed(&mut self, failure: &Failure) -> bool {
+        self.wait(failure);
         match failure.reason {
             Reason::OrgUnavailable => {
                 self.down += 1;
@@ -123,7 +128,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             (agent.action, agent.reason) = (AgentAction::Failed, reason.as_str().to_owned());
             agent.message = Some(message.clone());
         };
-        self.close(&step.target, plan.evaluated.as_ref().map(|e| e.agents.as_slice()), failed);
+        self.close(&step.target, plan.agents(), failed);
         let of_all = of_all(failure.filter(|failure| self.alone.failed(failure))?);
         self.alone.reopen(reason);
         Some(match end {
@@ -147,8 +152,8 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
     }
 
     /// A target is done with, for this run.
-    pub(super) fn close(&mut self, target: &Target, agents: Option<&[AgentResult]>, change: impl FnOnce(&mut AgentResult)) {
-        let known = agents.unwrap_or_default().iter().find(|agent| agent.user_id == target.id);
+    pub(super) fn close(&mut self, target: &Target, agents: &[AgentResult], change: impl FnOnce(&mut AgentResult)) {
+        let known = agents.iter().find(|agent| agent.user_id == target.id);
         if let Some(mut agent) = known.cloned() {
             change(&mut agent);
             self.alone.closed.insert(target.id.clone(), agent);
@@ -161,8 +166,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             return;
         }
         self.alone.succeeded();
-        let agents = plan.evaluated.as_ref().map(|e| e.agents.as_slice());
-        self.close(&step.target, agents, |agent| agent.action = AgentAction::Applied);
+        self.close(&step.target, plan.agents(), |agent| agent.action = AgentAction::Applied);
         let alert = step.level.as_ref().filter(|level| level.alert).map(|level| alerts::due(&step.target.id, level));
         self.alone.to_tell = alert.map(|alert| (alert, audit_id.to_owned()));
     }

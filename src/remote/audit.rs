@@ -109,7 +109,7 @@ impl Attempt {
     /// Its record.
     pub fn record(&self, subject: &Subject, status: AuditStatus, correlation_id: Option<String>, now: Timestamp) -> AuditRecord {
         let latency = now.duration_since(self.began).as_millis();
-        let remote_id = self.step.target.split_once('/').map_or_else(|| self.step.target.clone(), |(_, id)| id.to_owned());
+        let remote_id = self.step.target_id().to_owned();
         let promotion = self.step.action == Action::VersionPromotion.as_str();
         let status = if promotion && status == AuditStatus::Applied { AuditStatus::Promoted } else { status };
         AuditRecord {

@@ -60,10 +60,14 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
         self.out.intent = Some(intent);
     }
 
+    /// What was read of the target of a write.
+    fn seen(&self, step: &IntentStep) -> Option<(&Target, &Seen)> {
+        self.observed.iter().find(|(target, _)| target.to_string() == step.target)
+    }
+
     /// Whether the target of a write cannot be read for now, which is its own failure: the write is looked up later.
     fn is_hidden(&self, step: &IntentStep) -> bool {
-        let seen = self.observed.iter().find(|(target, _)| target.to_string() == step.target);
-        matches!(seen, Some((_, Seen::Unreadable { .. })))
+        matches!(self.seen(step), Some((_, Seen::Unreadable { .. })))
     }
 
     /// Writes that cannot be looked up now stay in status. The order no longer tells which alerts of theirs were sent.
@@ -74,7 +78,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
 
     /// The target of a write, and where it stands.
     fn found(&self, step: &IntentStep) -> Option<(Target, Standing)> {
-        let (target, seen) = self.observed.iter().find(|(target, _)| target.to_string() == step.target)?;
+        let (target, seen) = self.seen(step)?;
         match seen {
             Seen::Present(state) => Some((target.clone(), K::standing(state, &step.version)?)),
             Seen::Absent | Seen::Unreadable { .. } => None,
@@ -92,8 +96,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
     /// A write to one of several targets took effect: for an evaluation that goes on, that one is done.
     fn was_made(&mut self, intent: &Intent, generation: i64, step: &IntentStep, target: &Target) {
         if self.unfinished().is_some() {
-            let agents = &self.request.status.agents;
-            self.close(target, Some(agents), |agent| agent.action = AgentAction::Applied);
+            self.close(target, &self.request.status.agents, |agent| agent.action = AgentAction::Applied);
         }
         self.out.action = Action::of(&step.action);
         self.remember(intent, generation, step);
@@ -118,7 +121,7 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
 
     /// Whether status says of the agent of a write that it was made.
     fn is_told(&self, step: &IntentStep) -> bool {
-        let id = step.target.rsplit('/').next().unwrap_or_default();
+        let id = step.target_id();
         self.request.status.agents.iter().any(|agent| agent.user_id == id && agent.action == AgentAction::Applied)
     }
 

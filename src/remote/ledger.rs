@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::audit::AuditRecord;
 use super::converge::folded;
 use crate::api::ManagedStatus;
-use crate::api::status::{DueAlert, HistoryEntry, Intent, MAX_HISTORY};
+use crate::api::status::{DueAlert, HistoryEntry, Intent};
 use crate::engine::Why;
 use crate::engine::plan::Evaluated;
 use crate::genesys::Gate;
@@ -32,10 +32,8 @@ impl Intended<'_> {
     pub fn status(&self, before: &ManagedStatus) -> ManagedStatus {
         let mut status = ManagedStatus { intent: self.intent.cloned(), alerts: self.alerts.to_vec(), ..before.clone() };
         if let Some(evaluated) = self.evaluated {
-            let written = folded(self.written.to_vec()).into_iter().rev();
-            status.history = written.chain(status.history).take(MAX_HISTORY).collect();
-            status.evaluation = Some(evaluated.evaluation.clone());
-            status.agents.clone_from(&evaluated.agents);
+            status.remember(folded(self.written.to_vec()));
+            evaluated.put_into(&mut status);
         }
         status
     }
