@@ -1,32 +1,95 @@
-//! Manifests: YAML text in, typed objects out. Errors name file and line. The one place that reads YAML of users.
+//! Manifests: paths in, objects out, with the place of every field. The one place that reads YAML of users.
 //!
-//! Scalars mean what they mean to `kubectl`, which follows YAML 1.1: a plain `yes`, `on` or `y` is true. What is read here is
-//! what a cluster would hold.
+//! Text means what it means to `kubectl`, which follows YAML 1.1 and divides documents at lines that begin with `---`: what is read
+//! here is what a cluster would hold.
+
+mod files;
+mod finding;
+mod scalars;
+mod yaml;
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// One document of a file.
+pub use finding::{Finding, Level, Place, field};
+use yaml::{Positions, Problem};
+
+/// What the paths of a command line hold.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The objects, in the order of paths, files and documents.
+    pub manifests: Vec<Manifest>,
+    /// What could not be read. Where there are some, the manifests are not all.
+    pub findings: Vec<Finding>,
+    /// Files of directories that hold no manifests, such as values of a chart.
+    pub skipped: usize,
+}
+
+/// One object.
 #[derive(Clone, Debug)]
 pub struct Manifest {
-    /// The file, as it is to be named in errors.
-    file: String,
-    /// The text, after as many empty lines as there are before it in the file: lines count as in the file.
-    text: String,
-    /// Its content.
+    document: Arc<Document>,
+    /// Its place in a List.
+    item: Option<usize>,
     value: Value,
+}
+
+/// One document of a file.
+#[derive(Debug)]
+struct Document {
+    file: Arc<str>,
+    /// The whole file.
+    text: Arc<str>,
+    /// This document of it.
+    range: Range<usize>,
+    /// Lines of the file before this document.
+    before: usize,
+    /// Filled only where somebody asks.
+    positions: OnceLock<Positions>,
 }
 
 /// A manifest that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}: {problem}")]
-pub struct ManifestError {
-    /// The file.
-    file: String,
-    /// The line, from 1.
-    line: u64,
-    /// What is wrong.
-    problem: String,
+#[error("{0}")]
+pub struct ManifestError(Box<Finding>);
+
+impl From<Finding> for ManifestError {
+    fn from(finding: Finding) -> Self {
+        Self(Box::new(finding))
+    }
+}
+
+impl From<ManifestError> for Finding {
+    fn from(error: ManifestError) -> Self {
+        *error.0
+    }
+}
+
+/// The objects that paths stand for: files, directories with all that is below them, patterns, and `-` for stdin. A file that
+/// is named must be a manifest; in a directory others are skipped and counted.
+pub fn load(paths: &[String]) -> Loaded {
+    let mut loaded = Loaded::default();
+    for found in files::find(paths, &mut loaded.findings) {
+        let text = match files::text(&found.path) {
+            Ok(text) => text,
+            Err(finding) => {
+                loaded.findings.push(finding);
+                continue;
+            }
+        };
+        let name = if found.path == Path::new("-") { "stdin".into() } else { found.path.to_string_lossy() };
+        let contents = Contents::read(&name, &text);
+        if !found.named && contents.is_foreign() {
+            loaded.skipped += 1;
+            continue;
+        }
+        contents.into_loaded(&mut loaded);
+    }
+    loaded
 }
 
 /// The documents of a file; those that hold nothing are left out.
@@ -34,99 +97,227 @@ pub struct ManifestError {
 /// # Errors
 /// The first document that is no YAML, or no object with `apiVersion` and `kind`.
 pub fn parse(file: &str, text: &str) -> Result<Vec<Manifest>, ManifestError> {
-    let mut manifests = Vec::new();
-    for text in documents(text) {
-        let failed = |line, problem| ManifestError { file: file.to_owned(), line, problem };
-        let value: Value = serde_saphyr::from_str(&text).map_err(|error| failed(line_of(&error, &text), problem(&error)))?;
-        if value.is_null() {
-            continue;
-        }
-        if let Some(name) = ["apiVersion", "kind"].iter().find(|name| !value.get(**name).is_some_and(Value::is_string)) {
-            return Err(failed(first_line(&text), format!("{name} is missing: a manifest names its apiVersion and kind")));
-        }
-        manifests.push(Manifest { file: file.to_owned(), text, value });
+    let mut loaded = Loaded::default();
+    Contents::read(file, text).into_loaded(&mut loaded);
+    match loaded.findings.into_iter().next() {
+        Some(finding) => Err(finding.into()),
+        None => Ok(loaded.manifests),
     }
-    Ok(manifests)
+}
+
+/// What a file holds.
+struct Contents {
+    manifests: Vec<Manifest>,
+    /// Documents that are no objects of a cluster, and why.
+    others: Vec<Finding>,
+    findings: Vec<Finding>,
+}
+
+impl Contents {
+    fn read(file: &str, text: &str) -> Self {
+        let mut contents = Self { manifests: Vec::new(), others: Vec::new(), findings: Vec::new() };
+        let (file, text): (Arc<str>, Arc<str>) = (file.into(), text.into());
+        let divided = divide(&text, |line, rest| {
+            let problem = format!("--- is followed by {}, which kubectl refuses", field::shown(rest));
+            contents.findings.push(Finding::at(&file, (line, 1), problem, "begin the document on the next line"));
+        });
+        for (range, before) in divided {
+            let document = Document { file: file.clone(), text: text.clone(), range, before, positions: OnceLock::new() };
+            contents.document(document);
+        }
+        contents
+    }
+
+    /// Whether this is some other kind of file.
+    fn is_foreign(&self) -> bool {
+        self.findings.is_empty() && self.manifests.is_empty()
+    }
+
+    fn into_loaded(self, loaded: &mut Loaded) {
+        loaded.manifests.extend(self.manifests);
+        loaded.findings.extend(self.findings);
+        loaded.findings.extend(self.others);
+    }
+
+    fn document(&mut self, document: Document) {
+        let reading = yaml::read(document.text());
+        let document = Arc::new(document);
+        match reading {
+            Ok(reading) => {
+                self.findings.extend(reading.problems.into_iter().map(|problem| document.finding(problem)));
+                self.value(&document, None, reading.value);
+            }
+            Err(problem) => match json_objects(document.text()) {
+                Some(values) => values.into_iter().for_each(|value| self.value(&document, None, value)),
+                None => self.findings.push(document.finding(problem)),
+            },
+        }
+    }
+
+    fn value(&mut self, document: &Arc<Document>, item: Option<usize>, value: Value) {
+        if value.is_null() && item.is_none() {
+            return;
+        }
+        let mut manifest = Manifest { document: document.clone(), item, value };
+        let text = |name: &str| manifest.value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        match (text("apiVersion"), text("kind")) {
+            (Some(api_version), Some(_)) if api_version.starts_with("kustomize.config.k8s.io/") => {
+                let remedy = "build it: kubectl kustomize DIRECTORY | assist-operator validate -";
+                self.others.push(manifest.finding("", "this is the recipe of kustomize, not a manifest", remedy));
+            }
+            (Some(_), Some(kind)) if kind.ends_with("List") && manifest.value.get("items").is_some_and(Value::is_array) => {
+                let Some(Value::Array(items)) = manifest.value.get_mut("items").map(Value::take) else { return };
+                for (index, value) in items.into_iter().enumerate() {
+                    self.value(document, Some(index), value);
+                }
+            }
+            (Some(_), Some(_)) => self.manifests.push(manifest),
+            (None, None) => {
+                let problem = "apiVersion and kind are missing: this is no manifest";
+                self.others.push(manifest.finding("", problem, "add them, or leave this file out"));
+            }
+            (api_version, _) => {
+                let name = if api_version.is_none() { "apiVersion" } else { "kind" };
+                let problem = format!("{name} is missing: a manifest names its apiVersion and kind");
+                self.findings.push(manifest.finding("", problem, "add it"));
+            }
+        }
+    }
+}
+
+impl Document {
+    fn text(&self) -> &str {
+        self.text.get(self.range.clone()).unwrap_or_default()
+    }
+
+    fn positions(&self) -> &Positions {
+        self.positions.get_or_init(|| yaml::positions(self.text()))
+    }
+
+    /// Line and column of what a pointer names, or of the nearest that is there.
+    fn locate(&self, mut pointer: &str) -> (usize, usize) {
+        let positions = self.positions();
+        loop {
+            if let Some((line, column)) = positions.get(pointer) {
+                return (self.before + line, *column);
+            }
+            match pointer.rfind('/') {
+                Some(at) => pointer = &pointer[..at],
+                None => return (self.before + first_line(self.text()), 1),
+            }
+        }
+    }
+
+    fn finding(&self, problem: Problem) -> Finding {
+        let at = (self.before + problem.line, problem.column);
+        Finding::at(&self.file, at, problem.problem, problem.remedy)
+    }
 }
 
 impl Manifest {
+    /// Its `apiVersion`.
+    pub fn api_version(&self) -> &str {
+        self.text("/apiVersion").unwrap_or_default()
+    }
+
+    /// Its `kind`.
+    pub fn kind(&self) -> &str {
+        self.text("/kind").unwrap_or_default()
+    }
+
+    /// Its name; empty where it has none.
+    pub fn name(&self) -> &str {
+        self.text("/metadata/name").unwrap_or_default()
+    }
+
+    /// Its namespace, where it says one.
+    pub fn namespace(&self) -> Option<&str> {
+        self.text("/metadata/namespace").filter(|name| !name.is_empty())
+    }
+
+    /// Its content.
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    fn text(&self, pointer: &str) -> Option<&str> {
+        self.value.pointer(pointer).and_then(Value::as_str)
+    }
+
     /// Its content as a typed object.
     ///
     /// # Errors
     /// The first field that does not fit, by its path.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, ManifestError> {
         serde_path_to_error::deserialize(&self.value).map_err(|error| {
-            // The text is read once more only to learn the line; where it would pass, the document's first line has to do.
-            let line = serde_saphyr::from_str::<T>(&self.text)
-                .map_or_else(|error| line_of(&error, &self.text), |_| first_line(&self.text));
-            let problem = format!("{}: {}", error.path(), error.inner());
-            ManifestError { file: self.file.clone(), line, problem }
+            let path = field::pointer(&error.path().to_string());
+            self.finding(&path, error.inner().to_string(), "correct it").into()
         })
+    }
+
+    /// Where it begins, as `file:line`.
+    pub fn place(&self) -> String {
+        format!("{}:{}", crate::engine::display::escape(&self.document.file), self.locate("").0)
+    }
+
+    /// Line and column, from 1, of a field such as `spec.skills[2].proficiency`, also as a JSON pointer: of the name of a member, of the
+    /// beginning of an item. Where it is not there, of the nearest around it.
+    pub fn locate(&self, path: &str) -> (usize, usize) {
+        let pointer = if path.is_empty() || path.starts_with('/') { path.to_owned() } else { field::pointer(path) };
+        match self.item {
+            Some(index) => self.document.locate(&format!("/items/{index}{pointer}")),
+            None => self.document.locate(&pointer),
+        }
+    }
+
+    /// A finding about a field of it, by JSON pointer.
+    pub fn finding(&self, pointer: &str, problem: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        let mut finding = Finding::at(&self.document.file, self.locate(pointer), problem, remedy);
+        let name = self.text("/metadata/name").or_else(|| self.text("/metadata/generateName")).unwrap_or("?");
+        finding.object = Some(if self.kind().is_empty() { "?".to_owned() } else { format!("{}/{name}", self.kind()) });
+        finding.field = field::path(pointer);
+        finding
     }
 }
 
-/// The texts of the documents, each after as many empty lines as there are before it.
-fn documents(text: &str) -> Vec<String> {
-    let mut out = vec![String::new()];
-    for (index, line) in text.lines().enumerate() {
-        // `---` in the first column ends a document also inside a block scalar.
-        let is_marker = line == "---" || line.starts_with("--- ") || line.starts_with("---\t");
-        if is_marker {
-            out.push("\n".repeat(index));
+/// The documents of a text, each with the lines before it; those that hold nothing are left out. `odd` gets what follows `---`.
+fn divide(text: &str, mut odd: impl FnMut(usize, &str)) -> Vec<(Range<usize>, usize)> {
+    let mut documents = Vec::new();
+    let (mut start, mut before, mut at) = (0, 0, 0);
+    let mut close = |range: Range<usize>, before| {
+        if text.get(range.clone()).is_some_and(|text| !is_empty(text)) {
+            documents.push((range, before));
         }
-        if let Some(last) = out.last_mut() {
-            last.push_str(if is_marker { line.trim_start_matches("---") } else { line });
-            last.push('\n');
+    };
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        // In the first column it ends a document also inside a block scalar.
+        if let Some(rest) = line.strip_prefix("---") {
+            let rest = rest.trim();
+            if !rest.is_empty() && !rest.starts_with('#') {
+                odd(index + 1, rest);
+            }
+            close(start..at, before);
+            (start, before) = (at + line.len(), index + 1);
         }
+        at += line.len();
     }
-    out.retain(|text| text.lines().any(|line| !matches!(line.trim_start().chars().next(), None | Some('#'))));
-    out
+    close(start..text.len(), before);
+    documents
+}
+
+fn is_empty(text: &str) -> bool {
+    text.lines().all(|line| matches!(line.trim_start().chars().next(), None | Some('#')))
 }
 
 /// The first line that is not empty, from 1.
-fn first_line(text: &str) -> u64 {
-    let empty = text.lines().take_while(|line| matches!(line.trim_start().chars().next(), None | Some('#'))).count();
-    u64::try_from(empty).unwrap_or(u64::MAX).saturating_add(1)
+fn first_line(text: &str) -> usize {
+    text.lines().take_while(|line| matches!(line.trim_start().chars().next(), None | Some('#'))).count() + 1
 }
 
-fn line_of(error: &serde_saphyr::Error, text: &str) -> u64 {
-    error.location().map(|location| location.line()).filter(|line| *line > 0).unwrap_or_else(|| first_line(text))
-}
-
-/// The first line of the error's own words: the place is named already.
-fn problem(error: &serde_saphyr::Error) -> String {
-    error.without_snippet().to_string().lines().next().unwrap_or_default().to_owned()
+/// The objects of a JSON text that YAML does not read: several of them, or escapes that only JSON has.
+fn json_objects(text: &str) -> Option<Vec<Value>> {
+    text.trim_start().starts_with('{').then(|| serde_json::Deserializer::from_str(text).into_iter().collect::<Result<_, _>>().ok())?
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::AgentAssistConfig;
-
-    const TWO: &str = "# a comment\n---\napiVersion: v1\nkind: One\n---\n# nothing\n---\napiVersion: v1\nkind: Two\nflag: yes\n";
-
-    #[test]
-    fn a_file_may_hold_several_documents_and_booleans_read_as_kubectl_reads_them() {
-        let manifests = parse("a.yaml", TWO).unwrap();
-        assert_eq!(manifests.iter().map(|manifest| &manifest.value["kind"]).collect::<Vec<_>>(), ["One", "Two"]);
-        assert_eq!(manifests[1].value["flag"], true);
-    }
-
-    #[test]
-    fn errors_name_file_and_line() {
-        let text = |text: &str| parse("a.yaml", text).unwrap_err().to_string();
-        let broken = text(&format!("{TWO}---\nkind: [\n"));
-        assert!(broken.starts_with("a.yaml:1"), "{broken}");
-        assert_eq!(text("\n# x\nkind: A\n"), "a.yaml:3: apiVersion is missing: a manifest names its apiVersion and kind");
-        let twice = text("apiVersion: v1\nkind: A\nspec: 1\nspec: 2\n");
-        assert!(twice.starts_with("a.yaml:4: duplicate"), "{twice}");
-    }
-
-    #[test]
-    fn a_field_that_does_not_fit_is_named_with_its_line() {
-        let text =
-            "apiVersion: v1\nkind: A\nmetadata: {name: a}\nspec:\n  orgRef: {name: o}\n  configId: c\n  restoreVersion: many\n";
-        let error = parse("a.yaml", text).unwrap()[0].read::<AgentAssistConfig>().unwrap_err().to_string();
-        assert!(error.starts_with("a.yaml:7: spec.restoreVersion: "), "{error}");
-    }
-}
+mod tests;

@@ -1,0 +1,30 @@
+use super::*;
+use crate::api::AgentAssistConfig;
+
+const TWO: &str = "# a comment\n---\napiVersion: v1\nkind: One\n---\n# nothing\n---\napiVersion: v1\nkind: Two\nflag: yes\n";
+
+#[test]
+fn a_file_may_hold_several_documents_and_booleans_read_as_kubectl_reads_them() {
+    let manifests = parse("a.yaml", TWO).unwrap();
+    assert_eq!(manifests.iter().map(|manifest| &manifest.value["kind"]).collect::<Vec<_>>(), ["One", "Two"]);
+    assert_eq!(manifests[1].value["flag"], true);
+}
+
+#[test]
+fn errors_name_file_and_line() {
+    let text = |text: &str| parse("a.yaml", text).unwrap_err().to_string();
+    let broken = text(&format!("{TWO}---\nkind: [\n"));
+    assert!(broken.starts_with("a.yaml:1"), "{broken}");
+    let missing = text("\n# x\nkind: A\n");
+    assert!(missing.starts_with("a.yaml:3:1: A/?: apiVersion is missing"), "{missing}");
+    let twice = text("apiVersion: v1\nkind: A\nspec: 1\nspec: 2\n");
+    assert!(twice.starts_with("a.yaml:4:1: duplicate key spec"), "{twice}");
+}
+
+#[test]
+fn a_field_that_does_not_fit_is_named_with_its_line() {
+    let text =
+        "apiVersion: v1\nkind: A\nmetadata: {name: a}\nspec:\n  orgRef: {name: o}\n  configId: c\n  restoreVersion: many\n";
+    let error = parse("a.yaml", text).unwrap()[0].read::<AgentAssistConfig>().unwrap_err().to_string();
+    assert!(error.starts_with("a.yaml:7:3: A/a: spec.restoreVersion: "), "{error}");
+}
