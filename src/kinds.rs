@@ -4,8 +4,12 @@ use std::sync::Arc;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
+use serde::Serialize;
 
 use crate::api::{AgentAssistConfig, AuditRecord, GenesysOrg, PromptTemplate, SkillPolicy, SkillProfile, schema};
+use crate::cli::manifests::{Manifest, ManifestError};
+use crate::cli::project::cluster::Cluster;
+use crate::cli::project::object::{self, AnyObject, Found};
 use crate::controller::kind::{Started, start};
 use crate::controller::reconcile::{Reconcilable, Shared};
 use crate::controller::stream::Watching;
@@ -20,11 +24,22 @@ pub struct KindEntry {
     parts: &'static [&'static str],
     /// Starts its controller.
     pub start: fn(&Arc<Shared>, &Watching) -> Started,
+    /// Reads a manifest; the second argument is the namespace where it names none.
+    pub object: fn(&Manifest, &str) -> Result<AnyObject, ManifestError>,
+    /// All its objects in a cluster, for the CLI.
+    pub live: for<'a> fn(&'a Cluster, &'a str) -> Found<'a>,
 }
 
 impl KindEntry {
-    const fn of<K: Reconcilable + CustomResourceExt>() -> Self {
-        Self { kind: K::KIND, crd: K::crd, parts: K::PARTS, start: start::<K> }
+    const fn of<K: Reconcilable + CustomResourceExt + Serialize>() -> Self {
+        Self {
+            kind: K::KIND,
+            crd: K::crd,
+            parts: K::PARTS,
+            start: start::<K>,
+            object: object::read::<K>,
+            live: object::live::<K>,
+        }
     }
 }
 

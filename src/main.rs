@@ -13,7 +13,7 @@ async fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     match Box::pin(cli::main(Cli::parse())).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             anstream::eprintln!("error: {error:#}");
             ExitCode::FAILURE

@@ -119,6 +119,11 @@ impl Reason {
         Self::PartiallyApplied,
     ];
 
+    /// The reason with this text.
+    pub fn of(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
+    }
+
     /// The text in `reason`.
     pub fn as_str(self) -> &'static str {
         match self {

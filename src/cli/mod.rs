@@ -1,12 +1,19 @@
 //! The commands of the one binary, a file each.
 
+mod apply;
 mod crds;
 mod demo;
+mod ledger;
 mod logging;
-mod manifests;
-mod rbac;
+pub mod manifests;
+mod plan;
+mod progress;
+pub mod project;
+pub mod rbac;
 mod run;
 mod sandbox;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -22,6 +29,10 @@ pub struct Cli {
 enum Command {
     /// Run the controller against a cluster
     Run(run::Args),
+    /// Show what the controller would write for manifests now: 0 nothing, 2 changes, 1 something failed
+    Plan(plan::Args),
+    /// Converge manifests once, without a controller: 0 done, 2 something waits, 1 something failed
+    Apply(apply::Args),
     /// Tell the main story on an embedded sandbox: no cluster, no account
     Demo(demo::Args),
     /// Serve the embedded Genesys, for the operator, the CLI and curl
@@ -32,16 +43,19 @@ enum Command {
     Rbac,
 }
 
-/// Runs the command.
+/// Runs the command; how the process ends.
 ///
 /// # Errors
 /// What happened and what to do, for a person.
-pub async fn main(cli: Cli) -> anyhow::Result<()> {
+pub async fn main(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        Command::Run(args) => run::main(args).await,
-        Command::Demo(args) => Box::pin(demo::main(args)).await,
-        Command::Sandbox(args) => sandbox::main(args).await,
-        Command::Crds => crds::main(),
-        Command::Rbac => rbac::main(),
+        Command::Run(args) => run::main(args).await?,
+        Command::Plan(args) => return Box::pin(plan::main(args)).await,
+        Command::Apply(args) => return Box::pin(apply::main(args)).await,
+        Command::Demo(args) => Box::pin(demo::main(args)).await?,
+        Command::Sandbox(args) => sandbox::main(args).await?,
+        Command::Crds => crds::main()?,
+        Command::Rbac => rbac::main()?,
     }
+    Ok(ExitCode::SUCCESS)
 }

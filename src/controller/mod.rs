@@ -4,8 +4,8 @@
 //! `outcome` (7) → `report` (8).
 
 mod audit_log;
-mod change_limit;
-mod claims;
+pub mod change_limit;
+pub mod claims;
 mod evaluation;
 mod event;
 mod events;
@@ -15,17 +15,17 @@ mod learned;
 mod ledger;
 mod load;
 pub mod metrics;
-mod org;
+pub mod org;
 mod org_audit;
 mod org_status;
-mod orgs;
+pub mod orgs;
 mod outbox;
 pub mod outcome;
 mod pairs;
 mod polls;
 mod probes;
 pub mod reconcile;
-mod references;
+pub mod references;
 mod report;
 mod schedule;
 pub mod stream;

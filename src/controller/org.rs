@@ -20,7 +20,7 @@ use super::load::requested;
 use super::metrics::ByKind;
 use super::org_audit;
 use super::org_status::{Found, next_status, transition};
-use super::orgs::{Connection, History, OrgEntry, OrgName, OrgState};
+use super::orgs::{History, OrgEntry, OrgName, OrgState};
 use super::reconcile::Shared;
 use super::references::{self, Unread};
 use super::report::{self, Written};
@@ -28,9 +28,10 @@ use super::stream::Guarded;
 use crate::api::conditions::{Phase, Reason};
 use crate::api::{GenesysOrg, GenesysOrgStatus};
 use crate::clock;
-use crate::engine::genesys_org::{Place, validate};
+use crate::engine::genesys_org::validate;
 use crate::engine::{finding, json};
 use crate::genesys::{self, Account, Endpoints, Lane};
+use crate::remote::connection::{self, Connection};
 use crate::remote::failure::Failure;
 
 /// The Secret is read again that often.
@@ -166,12 +167,9 @@ async fn look(context: &OrgContext, org: &GenesysOrg, name: &OrgName, status: &G
             return found;
         }
     };
-    let endpoints = match place {
-        Place::Region(region) => match genesys::region(&region) {
-            Some(endpoints) => endpoints,
-            None => return unusable(Reason::InvalidSpec, format!("region {region} is not known to this operator version")),
-        },
-        Place::Custom { login, api, ca_bundle } => Endpoints { login, api, ca_bundle },
+    let endpoints = match connection::endpoints(place) {
+        Ok(endpoints) => endpoints,
+        Err(message) => return unusable(Reason::InvalidSpec, message),
     };
     let secret = match read_secret(context, org, &name.0).await {
         Ok(secret) => secret,
@@ -179,7 +177,7 @@ async fn look(context: &OrgContext, org: &GenesysOrg, name: &OrgName, status: &G
         Err(found) if found.reason == Reason::OrgUnavailable => return still_usable(context, name, &endpoints).unwrap_or(found),
         Err(found) => return found,
     };
-    let (client_id, client_secret, version) = match credentials(&secret, name, org) {
+    let (client_id, client_secret, version) = match credentials(&secret, &name.0, org) {
         Ok(credentials) => credentials,
         Err(message) => return unusable(Reason::DependencyNotFound, message),
     };
@@ -236,17 +234,25 @@ async fn read_secret(context: &OrgContext, org: &GenesysOrg, namespace: &str) ->
     })
 }
 
-fn credentials(secret: &Secret, name: &OrgName, org: &GenesysOrg) -> Result<(String, SecretString, String), String> {
-    let (namespace, secret_name) = (&name.0, &org.spec.credentials.secret_ref.name);
+/// Client id, client secret, and a digest of both, of the Secret of an org.
+///
+/// # Errors
+/// The key that is missing, and what to do.
+pub fn credentials(secret: &Secret, namespace: &str, org: &GenesysOrg) -> Result<(String, SecretString, String), String> {
+    let secret_name = &org.spec.credentials.secret_ref.name;
     let key = |key: &str| {
         references::secret_text(secret, key).ok_or_else(|| {
             format!("Secret {namespace}/{secret_name} has no key {key}, or it is empty or no text; set clientId and clientSecret")
         })
     };
     let (id, client_secret) = (key("clientId")?, key("clientSecret")?);
-    // By content: two orgs with a Secret each, or an edit of a label, are no new credentials.
-    let version = json::hex(&Sha256::digest(format!("{id}\n{client_secret}")));
+    let version = version_of(&id, &client_secret);
     Ok((id, SecretString::from(client_secret), version))
+}
+
+/// What tells credentials apart. By content: two orgs with a Secret each, or an edit of a label, are no new credentials.
+pub fn version_of(client_id: &str, client_secret: &str) -> String {
+    json::hex(&Sha256::digest(format!("{client_id}\n{client_secret}")))
 }
 
 async fn connect(
@@ -257,8 +263,6 @@ async fn connect(
     secret_version: String,
     limit: u32,
 ) -> Found {
-    let host = host_of(endpoints);
-    let key = format!("{host} {}", account.client_id());
     let known = match context.shared.orgs.entry(name).map(|e| e.state) {
         Some(OrgState::Usable(connection))
             if connection.endpoints == *endpoints && Arc::ptr_eq(connection.client.account(), &account) =>
@@ -269,8 +273,8 @@ async fn connect(
     };
     let connection = match known {
         Some(connection) => connection,
-        None => match genesys::Client::new(account.clone(), endpoints, context.shared.orgs.observer.clone()) {
-            Ok(client) => Arc::new(Connection { key, host, endpoints: endpoints.clone(), client }),
+        None => match Connection::new(account.clone(), endpoints, context.shared.orgs.observer.clone()) {
+            Ok(connection) => Arc::new(connection),
             Err(error) => return unusable(Reason::InvalidSpec, error.to_string()),
         },
     };
@@ -321,11 +325,6 @@ fn usable(connection: Arc<Connection>, secret_version: String, account: Arc<Acco
         (Reason::Succeeded, message)
     };
     Found { state: OrgState::Usable(connection), secret_version, credentials, account: Some(account), message, reason }
-}
-
-fn host_of(endpoints: &Endpoints) -> String {
-    let host = endpoints.api.host_str().unwrap_or_default();
-    endpoints.api.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 async fn conclude(context: &Arc<OrgContext>, org: &GenesysOrg, previous: &GenesysOrgStatus, found: &Found, stretch: f64) {

@@ -21,25 +21,14 @@ use crate::api::conditions::Reason;
 use crate::api::genesys_org::From;
 use crate::api::{GenesysOrg, OrgRef};
 use crate::engine::genesys_org::{AllowedEndpoints, Request, grants};
-use crate::genesys::{self, Account, Endpoints, Observer};
+use crate::genesys::{Account, Observer};
+use crate::remote::connection::Connection;
 
 /// How long the labels of a namespace are remembered.
 const LABELS_FRESH: Duration = Duration::from_secs(60);
 
 /// Namespace and name of an org.
 pub type OrgName = (String, String);
-
-/// A usable connection.
-pub struct Connection {
-    /// {API host, client id}: whose remote objects these are.
-    pub key: String,
-    /// Host of the API.
-    pub host: String,
-    /// Where it was made for.
-    pub endpoints: Endpoints,
-    /// The client.
-    pub client: genesys::Client,
-}
 
 /// What is known of an org.
 #[derive(Clone)]

@@ -246,7 +246,26 @@ impl Evaluated {
     }
 }
 
+impl Change {
+    /// The change without any text: lengths and digests in its place. Numbers, true and false stay.
+    fn redacted(&self) -> Self {
+        let shown = |side: &Value| match side {
+            Value::Null | Value::Bool(_) | Value::Number(_) => side.clone(),
+            other => Value::String(display::digest(other)),
+        };
+        Self { path: self.path.clone(), from: self.from.as_ref().map(shown), to: self.to.as_ref().map(shown), prose: false }
+    }
+}
+
 impl Plan {
+    /// The plan without any text, for where everybody can read it: lengths and digests in its place.
+    #[must_use]
+    pub fn redacted(&self) -> Self {
+        let redacted = |changes: &[Change]| changes.iter().map(Change::redacted).collect();
+        let steps = self.steps.iter().map(|step| Step { changes: redacted(&step.changes), ..step.clone() }).collect();
+        Self { steps, drift: redacted(&self.drift), ..self.clone() }
+    }
+
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()

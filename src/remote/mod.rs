@@ -5,6 +5,7 @@ pub mod agent_assist_config;
 mod alerts;
 mod alone;
 pub mod audit;
+pub mod connection;
 pub mod converge;
 mod execute;
 pub mod failure;

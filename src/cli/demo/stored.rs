@@ -1,27 +1,23 @@
-//! The part of Kubernetes: an object with its generation and its status, kept in memory, and the ledger that goes with it.
+//! The part of Kubernetes: an object with its generation and its status, kept in memory.
 
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::org::Org;
 use crate::api::{AgentAssistConfig, ManagedStatus};
+use crate::cli::ledger::MemoryLedger;
 use crate::clock;
 use crate::controller::outcome::{EventDraft, Facts, Outcome, Verdict, outcome};
 use crate::controller::reconcile::Reconcilable;
 use crate::engine::kind::Texts;
-use crate::engine::{Plan, Why, finding, pointer};
-use crate::genesys::{Gate, Halted, Lane};
+use crate::engine::{Plan, finding, pointer};
+use crate::genesys::Lane;
 use crate::remote::audit::{AuditRecord, Subject};
 use crate::remote::converge::{Convergence, Request, converge, preview};
-use crate::remote::ledger::{Intended, Ledger};
 use crate::remote::states::States;
 
 /// The namespace of the story.
@@ -51,6 +47,7 @@ pub struct Reconciled {
 /// An object as the API server would keep it.
 pub struct Stored<K> {
     object: K,
+    generation: i64,
     ledger: MemoryLedger,
     states: States,
 }
@@ -58,7 +55,7 @@ pub struct Stored<K> {
 impl<K: Reconcilable + Serialize> Stored<K> {
     /// An object that was just created.
     pub fn new(object: K) -> Self {
-        Self { object, ledger: MemoryLedger::default(), states: States::default() }
+        Self { object, generation: 1, ledger: MemoryLedger::default(), states: States::default() }
     }
 
     /// The object.
@@ -73,7 +70,7 @@ impl<K: Reconcilable + Serialize> Stored<K> {
 
     /// The generation: how often the spec was changed.
     pub fn generation(&self) -> i64 {
-        self.ledger.generation.load(Ordering::SeqCst)
+        self.generation
     }
 
     /// The status.
@@ -83,7 +80,7 @@ impl<K: Reconcilable + Serialize> Stored<K> {
 
     /// The audit record of every attempted write, oldest first.
     pub fn audited(&self) -> Vec<AuditRecord> {
-        lock(&self.ledger.audit).clone()
+        self.ledger.audited()
     }
 
     /// The spec.
@@ -102,7 +99,7 @@ impl<K: Reconcilable + Serialize> Stored<K> {
         let is_new = spec(&object)? != self.spec()?;
         if is_new {
             self.object = object;
-            self.ledger.generation.fetch_add(1, Ordering::SeqCst);
+            self.generation += 1;
         }
         Ok(is_new)
     }
@@ -124,7 +121,7 @@ impl<K: Reconcilable + Serialize> Stored<K> {
     /// A spec, a read or a plan that fails.
     pub async fn plan(&self, org: &Org) -> anyhow::Result<Plan> {
         let (desired, status) = (self.desired()?, self.status());
-        let mut session = org.client.session(org.client.account().budget().ticket(Lane::First).await);
+        let mut session = org.connection.client.session(org.connection.client.account().budget().ticket(Lane::First).await);
         let subject = self.subject(org);
         let request = self.request(org, &desired, &status, &subject, None);
         preview(&mut session, &self.states, &self.ledger, &request).await.map_err(|end| anyhow!("{end:?}"))
@@ -138,7 +135,7 @@ impl<K: Reconcilable + Serialize> Stored<K> {
         let (desired, status) = (self.desired()?, self.status());
         let is_change = due == Due::Change;
         let lane = if is_change { Lane::Change } else { Lane::Check };
-        let mut session = org.client.session(org.client.account().budget().ticket(lane).await);
+        let mut session = org.connection.client.session(org.connection.client.account().budget().ticket(lane).await);
         let subject = self.subject(org);
         let request = self.request(org, &desired, &status, &subject, is_change.then(|| self.object.interval()));
         let convergence = converge(&mut session, &self.states, &self.ledger, &request).await;
@@ -149,7 +146,7 @@ impl<K: Reconcilable + Serialize> Stored<K> {
 
     /// From now on the object leaves alone what this one declares. Both belong to the one org of the story.
     pub fn yield_to<P: Reconcilable>(&self, other: P) {
-        lock(&self.ledger.declared).push(Box::new(move |user, skill| other.declares(user, skill)));
+        self.ledger.yield_to(Box::new(move |user, skill| other.declares(user, skill)));
     }
 
     fn subject(&self, org: &Org) -> Subject {
@@ -173,8 +170,8 @@ impl<K: Reconcilable + Serialize> Stored<K> {
         Request {
             object: &self.object,
             desired,
-            connection: &org.key,
-            host: &org.host,
+            connection: &org.connection.key,
+            host: &org.connection.host,
             status,
             subject,
             max_age,
@@ -225,80 +222,4 @@ impl Stored<AgentAssistConfig> {
 fn spec(object: &impl Serialize) -> anyhow::Result<Value> {
     let spec = serde_json::to_value(object)?.get_mut("spec").map(Value::take);
     spec.context("the object has no spec")
-}
-
-/// Whether another object declares a skill of a user.
-type Declares = Box<dyn Fn(&str, &str) -> bool + Send>;
-
-/// The ledger of one object in memory.
-struct MemoryLedger {
-    generation: Arc<AtomicI64>,
-    status: Mutex<ManagedStatus>,
-    audit: Mutex<Vec<AuditRecord>>,
-    declared: Mutex<Vec<Declares>>,
-}
-
-impl Default for MemoryLedger {
-    fn default() -> Self {
-        let generation = Arc::new(AtomicI64::new(1));
-        Self { generation, status: Mutex::default(), audit: Mutex::default(), declared: Mutex::default() }
-    }
-}
-
-impl MemoryLedger {
-    fn status(&self) -> MutexGuard<'_, ManagedStatus> {
-        lock(&self.status)
-    }
-}
-
-impl Ledger for MemoryLedger {
-    async fn intend(&self, intended: &Intended<'_>) -> Result<(), String> {
-        let status = intended.status(&self.status());
-        *self.status() = status;
-        Ok(())
-    }
-
-    async fn look(&self) -> Result<(), String> {
-        Ok(())
-    }
-
-    async fn claimed(&self, skill: &str, users: &[String]) -> Result<BTreeSet<String>, String> {
-        let others = lock(&self.declared);
-        Ok(users.iter().filter(|user| others.iter().any(|declares| declares(user, skill))).cloned().collect())
-    }
-
-    fn gate(&self) -> Gate {
-        let (live, planned) = (self.generation.clone(), self.generation.load(Ordering::SeqCst));
-        Arc::new(move || match live.load(Ordering::SeqCst) == planned {
-            true => Ok(()),
-            false => Err(Halted("its spec changed meanwhile; the new one is planned".to_owned())),
-        })
-    }
-
-    fn limited_until(&self, _: Why) -> Option<Timestamp> {
-        None
-    }
-
-    fn attempt(&self, _: Why) -> Result<(), Timestamp> {
-        Ok(())
-    }
-
-    fn not_attempted(&self) {}
-
-    fn is_audit_full(&self) -> bool {
-        false
-    }
-
-    async fn audit(&self, record: AuditRecord) -> Result<(), String> {
-        lock(&self.audit).push(record);
-        Ok(())
-    }
-
-    fn now(&self) -> Timestamp {
-        clock::precise()
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
