@@ -2,15 +2,20 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, CustomResourceDefinitionNames,
+};
 use kube::CustomResourceExt;
 use serde::Serialize;
 
 use crate::api::{AgentAssistConfig, AuditRecord, GenesysOrg, PromptTemplate, SkillPolicy, SkillProfile, schema};
 use crate::cli::manifests::{Manifest, ManifestError};
 use crate::cli::project::cluster::Cluster;
+use crate::cli::project::exported::{Export, export};
 use crate::cli::project::object::{self, AnyObject, Found};
+use crate::cli::project::surroundings::Surroundings;
 use crate::controller::kind::{Started, start};
+use crate::controller::orgs::OrgName;
 use crate::controller::reconcile::{Reconcilable, Shared};
 use crate::controller::stream::Watching;
 
@@ -28,9 +33,18 @@ pub struct KindEntry {
     pub object: fn(&Manifest, &str) -> Result<AnyObject, ManifestError>,
     /// All its objects in a cluster, for the CLI.
     pub live: for<'a> fn(&'a Cluster, &'a str) -> Found<'a>,
+    /// What `export` calls its remote objects, where it can export them.
+    pub exported_as: Option<&'static str>,
+    /// Exports the remote object of an id.
+    pub export: for<'a> fn(&'a Surroundings, &'a OrgName, &'a str, &'a str) -> Export<'a>,
 }
 
 impl KindEntry {
+    /// What people call it: kind, plural, short names.
+    pub fn names(&self) -> CustomResourceDefinitionNames {
+        (self.crd)().spec.names
+    }
+
     const fn of<K: Reconcilable + CustomResourceExt + Serialize>() -> Self {
         Self {
             kind: K::KIND,
@@ -39,6 +53,8 @@ impl KindEntry {
             start: start::<K>,
             object: object::read::<K>,
             live: object::live::<K>,
+            exported_as: K::EXPORTED_AS,
+            export: export::<K>,
         }
     }
 }

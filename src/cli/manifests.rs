@@ -5,6 +5,7 @@
 
 mod files;
 mod finding;
+mod print;
 mod scalars;
 mod yaml;
 
@@ -16,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use finding::{Finding, Level, Place, field};
+pub use print::print;
 use yaml::{Positions, Problem};
 
 /// What the paths of a command line hold.
@@ -316,7 +318,9 @@ fn first_line(text: &str) -> usize {
 
 /// The objects of a JSON text that YAML does not read: several of them, or escapes that only JSON has.
 fn json_objects(text: &str) -> Option<Vec<Value>> {
-    text.trim_start().starts_with('{').then(|| serde_json::Deserializer::from_str(text).into_iter().collect::<Result<_, _>>().ok())?
+    text.trim_start()
+        .starts_with('{')
+        .then(|| serde_json::Deserializer::from_str(text).into_iter().collect::<Result<_, _>>().ok())?
 }
 
 #[cfg(test)]

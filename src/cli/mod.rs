@@ -1,8 +1,12 @@
 //! The commands of the one binary, a file each.
 
 mod apply;
+mod approve;
 mod crds;
 mod demo;
+mod export;
+mod fleet;
+mod get;
 mod ledger;
 mod logging;
 pub mod manifests;
@@ -33,6 +37,12 @@ enum Command {
     Plan(plan::Args),
     /// Converge manifests once, without a controller: 0 done, 2 something waits, 1 something failed
     Apply(apply::Args),
+    /// Write live objects as manifests, which plan as empty
+    Export(export::Args),
+    /// Show the objects of a cluster: ready, drift, versions, last change, budget
+    Get(get::Args),
+    /// Let one waiting plan run
+    Approve(approve::Args),
     /// Tell the main story on an embedded sandbox: no cluster, no account
     Demo(demo::Args),
     /// Serve the embedded Genesys, for the operator, the CLI and curl
@@ -52,6 +62,9 @@ pub async fn main(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::main(args).await?,
         Command::Plan(args) => return Box::pin(plan::main(args)).await,
         Command::Apply(args) => return Box::pin(apply::main(args)).await,
+        Command::Export(args) => return Box::pin(export::main(args)).await,
+        Command::Get(args) => return Box::pin(get::main(args)).await,
+        Command::Approve(args) => return Box::pin(approve::main(args)).await,
         Command::Demo(args) => Box::pin(demo::main(args)).await?,
         Command::Sandbox(args) => sandbox::main(args).await?,
         Command::Crds => crds::main()?,

@@ -5,6 +5,7 @@ pub mod applied;
 mod audit;
 pub mod cluster;
 pub mod connections;
+pub mod exported;
 pub mod object;
 mod proposal;
 pub mod surroundings;
@@ -175,11 +176,7 @@ pub fn load(sources: &Sources) -> anyhow::Result<Option<Project>> {
             Project::default()
         }
     };
-    if !findings.is_empty() {
-        let mut err = anstream::stderr().lock();
-        for finding in &findings {
-            writeln!(err, "{finding}")?;
-        }
+    if !tell(&findings)? {
         return Ok(None);
     }
     if let Some(chosen) = sources.place.chosen_org() {
@@ -187,4 +184,16 @@ pub fn load(sources: &Sources) -> anyhow::Result<Option<Project>> {
     }
     anyhow::ensure!(!project.objects.is_empty(), "there is no object of {GROUP} to work on in these manifests");
     Ok(Some(project))
+}
+
+/// Tells what is wrong with manifests. Whether nothing is.
+///
+/// # Errors
+/// A standard error that cannot be written to.
+pub fn tell(findings: &[Finding]) -> anyhow::Result<bool> {
+    let mut err = anstream::stderr().lock();
+    for finding in findings {
+        writeln!(err, "{finding}")?;
+    }
+    Ok(findings.is_empty())
 }

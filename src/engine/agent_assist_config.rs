@@ -134,8 +134,33 @@ impl Kind for AgentAssistConfig {
         json_util::without(&state.document, IDENTITY)
     }
 
+    const EXPORTED_AS: Option<&'static str> = Some("config");
+
+    fn probe(id: &str) -> Value {
+        json!({"configId": id, "config": {}})
+    }
+
+    fn export(id: &str, state: &State) -> Result<Value, String> {
+        if state.lossy {
+            return Err("it holds numbers or names that would change on the way back".to_owned());
+        }
+        let refused: Vec<&str> = REFUSED.iter().map(|(name, _)| *name).collect();
+        let mut content = json_util::without(&Self::content(state), &refused);
+        content = Ignore::new(SERVER_OWNED).strip(&content, &mut Vec::new());
+        without_nulls(&mut content);
+        Ok(json!({"configId": id, "config": content}))
+    }
+
     fn propagation(desired: &Desired) -> Option<Watch> {
         desired.propagation.clone()
+    }
+}
+
+/// Takes the members away that are null: declared, they would have to be absent. Inside of arrays null is a value.
+fn without_nulls(value: &mut Value) {
+    if let Some(map) = value.as_object_mut() {
+        map.retain(|_, member| !member.is_null());
+        map.values_mut().for_each(without_nulls);
     }
 }
 

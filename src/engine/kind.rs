@@ -70,6 +70,19 @@ pub trait Kind: Managed {
     fn holds(_desired: &Self::Desired, _step: &IntentStep, _state: &State) -> Option<bool> {
         None
     }
+    /// What `export` calls the remote objects of this kind, where it can write them as manifests.
+    const EXPORTED_AS: Option<&'static str> = None;
+    /// The smallest spec that reads a remote object, without `orgRef`: where an export begins.
+    fn probe(_id: &str) -> Value {
+        Value::Null
+    }
+    /// The spec that declares what a remote object holds now, without `orgRef`: planned against it, nothing differs.
+    ///
+    /// # Errors
+    /// What of it no manifest can say.
+    fn export(_id: &str, _state: &State) -> Result<Value, String> {
+        Err("it has no state of its own in Genesys Cloud".to_owned())
+    }
     /// Whether and how propagation of a write is watched.
     fn propagation(_desired: &Self::Desired) -> Option<super::propagation::Watch> {
         None

@@ -13,6 +13,7 @@ use super::pointer::Ignore;
 use super::{json as json_util, prompt_text};
 use crate::api::common::MIN_INTERVAL;
 use crate::api::conditions::Reason;
+use crate::api::prompt_template::DEFAULT_MAX_CHARACTERS;
 use crate::api::{Policy, PromptTemplate};
 
 /// Family of prompt templates.
@@ -97,6 +98,37 @@ impl Kind for PromptTemplate {
 
     fn content(state: &State) -> Value {
         entities(state).next().map(normal).unwrap_or_default()
+    }
+
+    const EXPORTED_AS: Option<&'static str> = Some("prompt");
+
+    fn probe(id: &str) -> Value {
+        json!({"templateId": id, "content": "."})
+    }
+
+    fn export(id: &str, state: &State) -> Result<Value, String> {
+        let live = live(state).ok_or("it has no version yet")?;
+        let content = live.get("content").and_then(Value::as_str).ok_or("its content is no text")?;
+        let variables = live.get("variables").and_then(Value::as_object).into_iter().flatten();
+        let variables: Map<String, Value> = variables
+            .map(|(name, default)| Some((name.clone(), prompt_text::of_wire(default)?)))
+            .collect::<Option<_>>()
+            .ok_or("the default of one of its variables is neither text, number, true nor false")?;
+        let mut spec = json!({"templateId": id, "content": content});
+        if !variables.is_empty() {
+            spec["variables"] = variables.into();
+        }
+        if let Some(metadata) = live.get("metadata").filter(|metadata| **metadata != json!({})) {
+            spec["metadata"] = metadata.clone();
+        }
+        if let Some(test) = live.get("abTestingTrigger") {
+            spec["abTest"] = test.clone();
+        }
+        let characters = content.chars().count();
+        if characters > DEFAULT_MAX_CHARACTERS {
+            spec["limits"] = json!({"maxCharacters": characters});
+        }
+        Ok(spec)
     }
 
     fn standing(state: &State, version: &str) -> Option<Standing> {

@@ -6,7 +6,7 @@ mod scan;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 pub use declared::{
-    check_ab_test, check_config_map_key, check_limits, check_metadata, check_variables, check_version, wire_variables,
+    check_ab_test, check_config_map_key, check_limits, check_metadata, check_variables, check_version, of_wire, wire_variables,
 };
 pub use scan::{Malformed, Placeholder, Placeholders, is_name, placeholders};
 

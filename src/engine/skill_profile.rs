@@ -77,6 +77,19 @@ impl Kind for SkillProfile {
         normal(&state.document).unwrap_or_default()
     }
 
+    const EXPORTED_AS: Option<&'static str> = Some("user");
+
+    fn probe(id: &str) -> Value {
+        json!({"userId": id, "skills": []})
+    }
+
+    fn export(id: &str, state: &State) -> Result<Value, String> {
+        let live = normal(&state.document)?;
+        let levels = live.get("skills").and_then(Value::as_object).into_iter().flatten();
+        let skills: Vec<Value> = levels.map(|(skill, level)| json!({"skillId": skill, "proficiency": level})).collect();
+        Ok(json!({"userId": id, "skills": skills}))
+    }
+
     fn declares(&self, user: &str, skill: &str) -> bool {
         let listed = || self.spec.skills.iter().any(|s| s.skill_id == skill);
         self.spec.user_id == user && (self.spec.unlisted == Some(Unlisted::Remove) || listed())

@@ -104,7 +104,9 @@ fn is_manifest_name(path: &Path) -> bool {
 /// The text of a file, or what is wrong with it.
 pub fn text(path: &Path) -> Result<String, Finding> {
     let name = if path == Path::new("-") { "stdin".to_owned() } else { path.to_string_lossy().into_owned() };
-    let failed = |error: std::io::Error| Finding::of_file(&name, format!("it cannot be read: {error}"), "correct the path or its permissions");
+    let failed = |error: std::io::Error| {
+        Finding::of_file(&name, format!("it cannot be read: {error}"), "correct the path or its permissions")
+    };
     let mut bytes = Vec::new();
     if name == "stdin" && path == Path::new("-") {
         std::io::stdin().lock().take(LARGEST + 1).read_to_end(&mut bytes)

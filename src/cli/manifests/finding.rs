@@ -118,7 +118,9 @@ pub mod field {
     /// The JSON pointer of a path such as `spec.skills[2].proficiency`.
     pub fn pointer(path: &str) -> String {
         let mut out = String::new();
-        for part in path.split(['.', '[']).map(|part| part.trim_end_matches(']').trim_matches('"')).filter(|part| !part.is_empty()) {
+        for part in
+            path.split(['.', '[']).map(|part| part.trim_end_matches(']').trim_matches('"')).filter(|part| !part.is_empty())
+        {
             out.push('/');
             out.push_str(&part.replace('~', "~0").replace('/', "~1"));
         }

@@ -112,7 +112,11 @@ impl<'a> Reader<'a> {
                 Event::StreamEnd => return Ok(value.unwrap_or_default()),
                 Event::StreamStart | Event::DocumentEnd => {}
                 Event::DocumentStart(..) if value.is_some() => {
-                    return Err(problem(&span, "a second document begins here, which kubectl ignores", "begin it with --- on a line"));
+                    return Err(problem(
+                        &span,
+                        "a second document begins here, which kubectl ignores",
+                        "begin it with --- on a line",
+                    ));
                 }
                 Event::DocumentStart(..) => {}
                 event => value = Some(self.node(event, span)?),
@@ -231,9 +235,10 @@ fn merge(map: &mut Map<String, Value>, merged: Value, span: &Span) -> Result<(),
         Value::Object(members) => map.extend(members),
         // The first of a list wins, so it comes last.
         Value::Array(list) if list.iter().all(Value::is_object) => {
-            list.into_iter().rev().filter_map(|item| if let Value::Object(members) = item { Some(members) } else { None }).for_each(
-                |members| map.extend(members),
-            );
+            list.into_iter()
+                .rev()
+                .filter_map(|item| if let Value::Object(members) = item { Some(members) } else { None })
+                .for_each(|members| map.extend(members));
         }
         _ => return Err(problem(span, "<< merges no mapping", "name one, or a list of them")),
     }
@@ -280,5 +285,9 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>, span: &Span) -> Res
         "null" => value.is_null(),
         _ => false,
     };
-    if fits { Ok(value) } else { Err(problem(span, "its tag is not known, or its value is not of it", "remove the word that begins with !")) }
+    if fits {
+        Ok(value)
+    } else {
+        Err(problem(span, "its tag is not known, or its value is not of it", "remove the word that begins with !"))
+    }
 }

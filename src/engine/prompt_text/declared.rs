@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Listed, is_name, shown, variable_path};
 use crate::api::prompt_template::{GREATEST_MAX_CHARACTERS, GREATEST_MAX_TOKENS, MAX_VARIABLES};
@@ -122,6 +122,26 @@ pub fn wire_variables(variables: &BTreeMap<String, Variable>) -> Map<String, Val
         default.unwrap_or_else(|| Value::from(variable.type_.wire()))
     };
     variables.iter().map(|(name, variable)| (name.clone(), value(variable))).collect()
+}
+
+/// A variable as a manifest declares it, from what the wire says of it; `None` where it is neither a type nor a default.
+pub fn of_wire(value: &Value) -> Option<Value> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Null | Value::Array(_) | Value::Object(_) => return None,
+    };
+    let types = [VariableType::String, VariableType::Number, VariableType::Boolean];
+    if let Some(type_) = types.into_iter().find(|type_| value.as_str() == Some(type_.wire())) {
+        return Some(json!({"type": type_}));
+    }
+    let type_ = match value {
+        Value::Number(_) => VariableType::Number,
+        Value::Bool(_) => VariableType::Boolean,
+        _ => VariableType::String,
+    };
+    Some(json!({"type": type_, "default": text}))
 }
 
 /// Name of the variant, and its share.
