@@ -18,6 +18,7 @@ use crate::controller::kind::{Started, start};
 use crate::controller::orgs::OrgName;
 use crate::controller::reconcile::{Reconcilable, Shared};
 use crate::controller::stream::Watching;
+use crate::engine::offline::{self, Declared, Lookup, Said};
 
 /// A managed kind.
 pub struct KindEntry {
@@ -35,6 +36,8 @@ pub struct KindEntry {
     pub live: for<'a> fn(&'a Cluster, &'a str) -> Found<'a>,
     /// What `export` calls its remote objects, where it can export them.
     pub exported_as: Option<&'static str>,
+    /// Checks manifests of it, without a cluster.
+    pub check: fn(&[Declared<'_>], &Lookup<'_>) -> Vec<(usize, Said)>,
     /// Exports the remote object of an id.
     pub export: for<'a> fn(&'a Surroundings, &'a OrgName, &'a str, &'a str) -> Export<'a>,
 }
@@ -53,6 +56,7 @@ impl KindEntry {
             start: start::<K>,
             object: object::read::<K>,
             live: object::live::<K>,
+            check: offline::check::<K>,
             exported_as: K::EXPORTED_AS,
             export: export::<K>,
         }

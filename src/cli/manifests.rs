@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub use finding::{Finding, Level, Place, field};
+pub use finding::{Finding, Level, field};
 pub use print::print;
 use yaml::{Positions, Problem};
 

@@ -16,6 +16,7 @@ pub mod project;
 pub mod rbac;
 mod run;
 mod sandbox;
+mod validate;
 
 use std::process::ExitCode;
 
@@ -47,6 +48,8 @@ enum Command {
     Demo(demo::Args),
     /// Serve the embedded Genesys, for the operator, the CLI and curl
     Sandbox(sandbox::Args),
+    /// Check manifests without a cluster: everything that the API server and the operator would refuse
+    Validate(validate::Args),
     /// Print the CRDs
     Crds,
     /// Print the ClusterRole that the operator needs
@@ -69,6 +72,7 @@ pub async fn main(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Sandbox(args) => sandbox::main(args).await?,
         Command::Crds => crds::main()?,
         Command::Rbac => rbac::main()?,
+        Command::Validate(args) => validate::main(&args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

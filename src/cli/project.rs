@@ -23,7 +23,8 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use self::object::AnyObject;
-use super::manifests::{self, Finding, Manifest, ManifestError};
+use super::manifests::{self, Finding, Level, Manifest, ManifestError};
+use super::validate;
 use crate::api::{GROUP, GenesysOrg};
 use crate::controller::orgs::OrgName;
 use crate::kinds;
@@ -168,17 +169,17 @@ fn put<K: DeserializeOwned + ResourceExt>(
 /// A standard error that cannot be written to.
 pub fn load(sources: &Sources) -> anyhow::Result<Option<Project>> {
     let loaded = manifests::load(&sources.paths);
-    let mut findings = loaded.findings;
-    let mut project = match Project::of(&loaded.manifests, &sources.place.namespace) {
-        Ok(project) => project,
-        Err(errors) => {
-            findings.extend(errors.into_iter().map(Finding::from));
-            Project::default()
-        }
-    };
+    let mut findings = validate::check(&loaded, &sources.place.namespace)?.findings;
+    // What cannot be told offline is looked up here.
+    findings.retain(|finding| finding.level == Level::Error);
     if !tell(&findings)? {
         return Ok(None);
     }
+    let project = Project::of(&loaded.manifests, &sources.place.namespace);
+    let mut project = match project {
+        Ok(project) => project,
+        Err(errors) => return tell(&errors.into_iter().map(Finding::from).collect::<Vec<_>>()).map(|_| None),
+    };
     if let Some(chosen) = sources.place.chosen_org() {
         project.objects.retain(|object| object.org() == chosen);
     }

@@ -13,6 +13,7 @@ pub mod genesys_org;
 pub mod json;
 pub mod kind;
 pub mod memory;
+pub mod offline;
 pub mod plan;
 pub mod pointer;
 pub mod prompt_template;
