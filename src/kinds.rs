@@ -80,3 +80,9 @@ pub fn crds() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
     let others: [(_, &[&str]); 2] = [(GenesysOrg::crd(), &[]), (AuditRecord::crd(), &[])];
     others.into_iter().chain(of_kinds).map(|(crd, parts)| schema::finish(crd, parts)).collect()
 }
+
+/// The plurals of the kinds whose status shows results of single agents: personal data, which not everybody who may look at an
+/// installation may read.
+pub fn personal() -> Vec<String> {
+    KINDS.iter().filter(|kind| kind.parts.contains(&"agents")).map(|kind| (kind.crd)().spec.names.plural).collect()
+}

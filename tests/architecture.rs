@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use assist_operator::cli::rbac;
 use assist_operator::kinds;
 use serde_json::Value;
 
@@ -282,29 +283,67 @@ fn every_field_of_every_crd_has_a_description() {
     assert!(missing.is_empty(), "kubectl explain has nothing to say about:\n{}", missing.join("\n"));
 }
 
+/// Holds a generated file against what it must be; writes it where that is asked for.
+fn assert_generated(path: &Path, text: &str) {
+    if std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let kept = fs::read_to_string(path).unwrap_or_default();
+    assert!(kept == text, "{} is out of date: run UPDATE_GOLDEN=1 cargo test --test architecture", shown(path));
+}
+
 #[test]
-fn the_crds_folder_holds_what_the_binary_prints() {
+fn the_crds_folder_and_the_chart_hold_what_the_binary_prints() {
     let output = Command::new(env!("CARGO_BIN_EXE_assist-operator")).arg("crds").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let printed = String::from_utf8(output.stdout).unwrap();
     let documents: Vec<&str> = printed.split("---\n").filter(|document| !document.is_empty()).collect();
-    let folder = root().join("crds");
-    let update = std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1");
-    let mut expected = BTreeSet::new();
     let crds = kinds::crds().unwrap();
     assert_eq!(documents.len(), crds.len());
-    for (crd, document) in crds.iter().zip(documents) {
-        let name = format!("{}.yaml", crd.spec.names.plural);
-        let document = format!("---\n{document}");
-        if update {
-            fs::write(folder.join(&name), &document).unwrap();
+    // A chart cannot read files outside of itself.
+    for folder in ["crds", "charts/assist-operator/files/crds"] {
+        let folder = root().join(folder);
+        let mut expected = BTreeSet::new();
+        for (crd, document) in crds.iter().zip(&documents) {
+            let name = format!("{}.yaml", crd.spec.names.plural);
+            assert_generated(&folder.join(&name), &format!("---\n{document}"));
+            expected.insert(name);
         }
-        let kept = fs::read_to_string(folder.join(&name)).unwrap_or_default();
-        assert!(kept == document, "crds/{name} is out of date: run UPDATE_GOLDEN=1 cargo test --test architecture");
-        expected.insert(name);
+        let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+        assert_eq!(files.collect::<BTreeSet<_>>(), expected, "a file in {} belongs to no CRD", shown(&folder));
     }
-    let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
-    assert_eq!(files.collect::<BTreeSet<_>>(), expected, "a file in crds/ belongs to no CRD");
+}
+
+#[test]
+fn the_roles_of_the_chart_are_the_rules_of_the_registry() {
+    let rules = rbac::rules().unwrap();
+    let text =
+        format!("# Generated: UPDATE_GOLDEN=1 cargo test --test architecture\n{}", serde_saphyr::to_string(&rules).unwrap());
+    assert_generated(&root().join("charts/assist-operator/files/rules.yaml"), &text);
+}
+
+#[test]
+fn the_viewer_reads_no_personal_data_and_nobody_but_the_operator_writes_a_status_or_an_audit_record() {
+    let rules = rbac::rules().unwrap();
+    let grants = |rules: &[Value], resource: &str, verb: &str| {
+        let has = |list: &Value, what: &str| list.as_array().unwrap().iter().any(|item| item == what || item == "*");
+        rules.iter().any(|rule| has(&rule["resources"], resource) && has(&rule["verbs"], verb))
+    };
+    assert_eq!(kinds::personal(), ["skillpolicies"]);
+    for crd in kinds::crds().unwrap() {
+        let plural = crd.spec.names.plural;
+        let status = format!("{plural}/status");
+        let (personal, record) = (plural == "skillpolicies", plural == "auditrecords");
+        assert_eq!(grants(&rules.viewer, &plural, "get"), !personal && !record, "{plural}");
+        assert!(grants(&rules.editor, &plural, "get"), "{plural}");
+        assert_eq!(grants(&rules.editor, &plural, "update"), !record, "{plural}");
+        for verb in ["update", "patch"] {
+            assert!(!grants(&rules.viewer, &plural, verb), "{plural}");
+            assert!(!grants(&rules.editor, &status, verb), "{plural}");
+            assert!(!grants(&rules.controller, &plural, verb), "{plural}");
+        }
+    }
 }
 
 /// The files that are tracked, or would be; all of them where this is no checkout.

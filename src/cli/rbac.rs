@@ -1,39 +1,79 @@
-//! `rbac`: print the ClusterRole that the operator needs, from the registry.
+//! `rbac`: what the operator and the people who use it may do, from the registry. The command prints the role of the operator, the
+//! chart's roles are generated from the same rules.
 
 use std::io::Write;
 
 use kube::CustomResourceExt;
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::api::{AuditRecord, GROUP, GenesysOrg};
+use crate::api::{AuditRecord, GROUP};
 use crate::kinds;
 
-/// The role as YAML. Nothing of it is a write to a spec; Secrets and ConfigMaps are read one by one, never listed.
+/// The rules of every role of an installation, as in `rules` of a role.
+#[derive(Debug, Serialize)]
+pub struct Rules {
+    /// What the operator does in the namespaces that it watches.
+    pub controller: Vec<Value>,
+    /// What it needs besides where it watches all namespaces.
+    pub cluster: Vec<Value>,
+    /// Its Lease, in its own namespace. A rule without `create` can be kept to the Lease's name.
+    pub lease: Vec<Value>,
+    /// Reading what holds no personal data.
+    pub viewer: Vec<Value>,
+    /// Reading everything, and writing what belongs to people: specs, never a status.
+    pub editor: Vec<Value>,
+}
+
+/// All rules. None of the operator's is a write to a spec; it reads Secrets and ConfigMaps one by one and never lists them.
+///
+/// # Errors
+/// A CRD that does not survive its finish: a defect.
+pub fn rules() -> anyhow::Result<Rules> {
+    let records = [AuditRecord::crd().spec.names.plural];
+    let plurals: Vec<String> =
+        kinds::crds()?.into_iter().map(|crd| crd.spec.names.plural).filter(|p| !records.contains(p)).collect();
+    let personal = kinds::personal();
+    let open: Vec<String> = plurals.iter().filter(|plural| !personal.contains(plural)).cloned().collect();
+    let statuses: Vec<String> = plurals.iter().map(|p| format!("{p}/status")).collect();
+    let rule = |groups: &str, resources: &[String], verbs: &[&str]| json!({"apiGroups": [groups], "resources": resources, "verbs": verbs});
+    let one = |name: &str| vec![name.to_owned()];
+    let read = ["get", "list", "watch"];
+    Ok(Rules {
+        controller: vec![
+            rule(GROUP, &plurals, &read),
+            rule(GROUP, &statuses, &["patch"]),
+            rule("events.k8s.io", &one("events"), &["create", "patch"]),
+            rule(GROUP, &records, &["create", "get", "list", "delete"]),
+            rule("", &one("secrets"), &["get"]),
+            rule("", &one("configmaps"), &["get"]),
+        ],
+        cluster: vec![rule("", &one("namespaces"), &["get"])],
+        lease: vec![
+            rule("coordination.k8s.io", &one("leases"), &["create"]),
+            rule("coordination.k8s.io", &one("leases"), &["get", "patch"]),
+        ],
+        viewer: vec![rule(GROUP, &open, &read)],
+        editor: vec![
+            rule(GROUP, &plurals, &[&read[..], &["create", "update", "patch", "delete", "deletecollection"]].concat()),
+            rule(GROUP, &records, &read),
+        ],
+    })
+}
+
+/// The role of an operator that watches all namespaces, as YAML.
 ///
 /// # Errors
 /// A role that cannot be printed: a defect.
 pub fn yaml() -> anyhow::Result<String> {
-    let records = AuditRecord::crd().spec.names.plural;
-    let plurals = kinds::crds()?.into_iter().map(|crd| crd.spec.names.plural);
-    let plurals: Vec<String> = plurals.filter(|plural| *plural != records).collect();
-    let statuses: Vec<String> = plurals.iter().map(|p| format!("{p}/status")).collect();
-    let rule = |groups: &[&str], resources: &[String], verbs: &[&str]| json!({"apiGroups": groups, "resources": resources, "verbs": verbs});
-    let one = |name: &str| vec![name.to_owned()];
-    let role: Value = json!({
+    let rules = rules()?;
+    let granted = [rules.controller, rules.cluster].concat();
+    let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRole",
         "metadata": {"name": "assist-operator"},
-        "rules": [
-            rule(&[GROUP], &plurals, &["get", "list", "watch"]),
-            rule(&[GROUP], &statuses, &["patch"]),
-            rule(&["events.k8s.io"], &one("events"), &["create", "patch"]),
-            rule(&[GROUP], &[records], &["create", "get", "list", "delete"]),
-            rule(&[""], &one("secrets"), &["get"]),
-            rule(&[""], &one("configmaps"), &["get"]),
-            rule(&[""], &one("namespaces"), &["get"]),
-        ],
+        "rules": granted,
     });
-    debug_assert!(plurals.contains(&GenesysOrg::crd().spec.names.plural));
     Ok(format!("---\n{}", serde_saphyr::to_string(&role)?))
 }
 
