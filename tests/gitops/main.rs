@@ -3,8 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
 
+mod chart;
 #[path = "../cluster/control_plane.rs"]
 mod control_plane;
+mod monitoring;
 #[path = "../cluster/stage.rs"]
 mod stage;
 mod tools;

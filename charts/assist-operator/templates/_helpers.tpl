@@ -63,3 +63,18 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- toYaml $rules -}}
 {{- end -}}
+
+{{- /* What a schema could refuse, but not say. */ -}}
+{{- define "assist-operator.check" -}}
+{{- if and (gt (int .Values.replicas) 1) (not .Values.leaderElection.enabled) -}}
+{{- fail "replicas: more than one needs leaderElection.enabled=true, else all of them would write" -}}
+{{- end -}}
+{{- with .Values.approval.policy -}}
+{{- if and .enabled (not .groups) (not .users) -}}
+{{- fail "approval.policy: name at least one of groups and users, else nobody could approve a plan" -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled -}}
+{{- fail "metrics: serviceMonitor and podMonitor would count everything twice; enable one of them" -}}
+{{- end -}}
+{{- end -}}
