@@ -346,6 +346,52 @@ fn the_viewer_reads_no_personal_data_and_nobody_but_the_operator_writes_a_status
     }
 }
 
+/// A table of all values: each leaf of `values.yaml` with its default and the comment above it.
+fn values_table(yaml: &str) -> String {
+    let lines: Vec<&str> = yaml.lines().collect();
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let is_key = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    let (mut path, mut comment) = (Vec::<(usize, String)>::new(), Vec::new());
+    let mut table = String::from("| value | unset | what it is |\n|---|---|---|\n");
+    for (index, line) in lines.iter().enumerate() {
+        if !is_key(line) {
+            match line.trim_start().strip_prefix('#') {
+                Some(text) => comment.push(text.trim()),
+                None => comment.clear(),
+            }
+            continue;
+        }
+        let (key, value) = line.trim().split_once(':').unwrap_or_else(|| panic!("values.yaml:{}: no key", index + 1));
+        path.retain(|(depth, _)| *depth < indent(line));
+        path.push((indent(line), key.to_owned()));
+        let text = std::mem::take(&mut comment).join(" ");
+        let inner = lines[index + 1..].iter().find(|line| is_key(line)).is_some_and(|next| indent(next) > indent(line));
+        let inherited = path.iter().any(|(_, key)| key == "requests" || key == "limits" || key == "labels");
+        if value.is_empty() && inner && text.is_empty() {
+            continue;
+        }
+        assert!(!text.is_empty() || inherited, "values.yaml:{}: {key} has no comment", index + 1);
+        if !text.is_empty() {
+            let name: Vec<&str> = path.iter().map(|(_, key)| key.as_str()).collect();
+            let value = if value.is_empty() { "see `values.yaml`".to_owned() } else { format!("`{}`", value.trim()) };
+            table.push_str(&format!("| `{}` | {value} | {} |\n", name.join("."), text.replace('|', "\\|")));
+        }
+    }
+    table
+}
+
+#[test]
+fn the_readme_of_the_chart_has_a_line_for_each_value() {
+    let chart = root().join("charts/assist-operator");
+    let table = values_table(&fs::read_to_string(chart.join("values.yaml")).unwrap());
+    assert!(table.contains("| `metrics.serviceMonitor.interval` | `30s` |") && table.lines().count() > 50, "{table}");
+    let readme = fs::read_to_string(chart.join("README.md")).unwrap();
+    let (begin, end) = ("<!-- values -->\n", "<!-- end of values -->");
+    let (before, rest) = readme.split_once(begin).unwrap();
+    let (_, after) = rest.split_once(end).unwrap();
+    assert_generated(&chart.join("README.md"), &format!("{before}{begin}{table}{end}{after}"));
+}
+
 /// The files that are tracked, or would be; all of them where this is no checkout.
 fn tracked() -> Vec<PathBuf> {
     let git =

@@ -28,6 +28,7 @@ rules:
 pub struct Layout {
     binaries: PathBuf,
     dir: PathBuf,
+    audit_log: PathBuf,
     etcd_port: u16,
     peer_port: u16,
     api_port: u16,
@@ -37,7 +38,11 @@ impl Layout {
     /// Chooses ports and secrets and writes every file that the servers and their clients read into the empty folder `dir`.
     pub fn create(binaries: PathBuf, dir: &Path) -> io::Result<Self> {
         let [etcd_port, peer_port, api_port] = free_ports();
-        let layout = Self { binaries, dir: dir.to_owned(), etcd_port, peer_port, api_port };
+        // Kept where a later step reads it: tests/permissions.rs.
+        let kept = std::env::var_os("ASSIST_OPERATOR_AUDIT_LOGS");
+        let audit_log =
+            kept.map_or_else(|| dir.join("audit.log"), |logs| Path::new(&logs).join(format!("{:016x}.log", random())));
+        let layout = Self { binaries, dir: dir.to_owned(), audit_log, etcd_port, peer_port, api_port };
         fs::create_dir(layout.home())?;
         fs::create_dir(layout.files())?;
         fs::write(dir.join("audit-policy.yaml"), AUDIT_POLICY)?;
@@ -76,7 +81,7 @@ impl Layout {
 
     /// The file that the API server appends audit events to, one JSON object a line.
     pub fn audit_log(&self) -> PathBuf {
-        self.dir.join("audit.log")
+        self.audit_log.clone()
     }
 
     /// The API server's base URL.

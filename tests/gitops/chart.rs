@@ -24,7 +24,7 @@ pub fn everything() -> Value {
         "allowedEndpoints": ["https://audit.internal.example:8443"],
         "rbac": {"aggregate": true},
         "approval": {"policy": {"enabled": true, "groups": ["release-managers"], "users": ["lead@example.com"]}},
-        "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
+        "extraEnv": [{"name": "RUST_BACKTRACE", "value": "1"}],
         "caBundle": {"configMap": "company-ca"},
         "podLabels": {"zone": "a"}, "podAnnotations": {"note": "b"}, "nodeSelector": {"kubernetes.io/os": "linux"},
         "tolerations": [{"key": "dedicated", "operator": "Exists"}],
@@ -39,7 +39,7 @@ pub fn everything() -> Value {
         "networkPolicy": {
             "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
             "apiServer": {"ports": [6443], "cidrs": ["10.0.0.1/32"]},
-            "extraEgress": [{"ports": [{"port": 3128, "protocol": "TCP"}]}],
+            "extraEgress": [{"ports": [{"port": 8443, "protocol": "TCP"}]}],
         },
     })
 }
