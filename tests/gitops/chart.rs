@@ -558,3 +558,40 @@ fn two_releases_in_two_namespaces_share_no_cluster_wide_name() {
     assert_eq!(a.len(), 6);
     assert!(a.iter().all(|name| !b.contains(name)), "{a:?} {b:?}");
 }
+
+/// The commands of a page, in order, without those for which this machine has nothing.
+fn commands(page: &str, left_out: &[&str]) -> String {
+    let text = fs::read_to_string(format!("{}/{page}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let blocks = text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let all: String = blocks.collect();
+    let mut kept = String::new();
+    for command in all.replace("\\\n", " ").lines() {
+        if !left_out.iter().any(|start| command.starts_with(start)) {
+            kept.push_str(&format!("{command}\n"));
+        }
+    }
+    kept
+}
+
+#[test]
+#[ignore = "needs Helm: ./test --gitops"]
+fn the_page_about_installing_can_be_followed_from_top_to_bottom() {
+    let plane = ControlPlane::start();
+    // No pod runs here, no container engine, and nothing that writes down the addresses of API servers.
+    let script = commands("docs/install.md", &["kubectl -n assist-operator rollout", "docker ", "kubectl get endpointslices"]);
+    assert!(script.matches("helm ").count() >= 7, "{script}");
+    let home = tempfile::tempdir().unwrap();
+    let kubectl = plane.kubectl_command().get_program().to_owned();
+    let tools = [Path::new(&kubectl).parent().unwrap().to_owned(), tools::path("helm").parent().unwrap().to_owned()];
+    let path =
+        std::env::join_paths(tools.iter().map(PathBuf::as_path).chain([Path::new("/usr/bin"), Path::new("/bin")])).unwrap();
+    let mut command = Command::new("bash");
+    hermetic(&mut command).env("PATH", path).env("HOME", home.path()).env("KUBECONFIG", plane.kubeconfig());
+    let output = command.args(["-euxo", "pipefail", "-c", &script]).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{told}");
+    // It ends with everything gone but what lives in the namespace that has a release of its own.
+    assert!(!plane.kubectl_ok(&["get", "crds", "-o", "name"]).contains("assist-operator.dev"), "{told}");
+    let left = plane.kubectl_ok(&["get", "deployments", "-A", "-o", "jsonpath={.items[*].metadata.namespace}"]);
+    assert_eq!(left, "contact-center", "{told}");
+}
