@@ -52,8 +52,8 @@ enum Command {
     Validate(validate::Args),
     /// Print the CRDs
     Crds,
-    /// Print the ClusterRole that the operator needs
-    Rbac,
+    /// Print the ClusterRole and the Role that the operator needs
+    Rbac(rbac::Args),
 }
 
 /// Runs the command; how the process ends.
@@ -71,7 +71,7 @@ pub async fn main(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => Box::pin(demo::main(args)).await?,
         Command::Sandbox(args) => sandbox::main(args).await?,
         Command::Crds => crds::main()?,
-        Command::Rbac => rbac::main()?,
+        Command::Rbac(args) => rbac::main(&args)?,
         Command::Validate(args) => validate::main(&args)?,
     }
     Ok(ExitCode::SUCCESS)

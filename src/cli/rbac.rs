@@ -3,12 +3,24 @@
 
 use std::io::Write;
 
+use clap::Args as ClapArgs;
 use kube::CustomResourceExt;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::api::{AuditRecord, GROUP};
 use crate::kinds;
+
+/// Arguments of `rbac`.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// Name of the Lease, as in `run`
+    #[arg(long, default_value = "assist-operator", value_name = "NAME")]
+    lease_name: String,
+    /// Namespace of the Lease; when unset, the one that the Role is applied to
+    #[arg(long, value_name = "NAMESPACE")]
+    lease_namespace: Option<String>,
+}
 
 /// The rules of every role of an installation, as in `rules` of a role.
 #[derive(Debug, Serialize)]
@@ -51,7 +63,7 @@ pub fn rules() -> anyhow::Result<Rules> {
         cluster: vec![rule("", &one("namespaces"), &["get"])],
         lease: vec![
             rule("coordination.k8s.io", &one("leases"), &["create"]),
-            rule("coordination.k8s.io", &one("leases"), &["get", "patch"]),
+            rule("coordination.k8s.io", &one("leases"), &["get", "update"]),
         ],
         viewer: vec![rule(GROUP, &open, &read)],
         editor: vec![
@@ -61,24 +73,38 @@ pub fn rules() -> anyhow::Result<Rules> {
     })
 }
 
-/// The role of an operator that watches all namespaces, as YAML.
-///
-/// # Errors
-/// A role that cannot be printed: a defect.
-pub fn yaml() -> anyhow::Result<String> {
-    let rules = rules()?;
-    let granted = [rules.controller, rules.cluster].concat();
-    let role = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1",
-        "kind": "ClusterRole",
-        "metadata": {"name": "assist-operator"},
-        "rules": granted,
-    });
-    Ok(format!("---\n{}", serde_saphyr::to_string(&role)?))
+/// The rules for the Lease of this name. A creation cannot be bound to a name.
+fn bound(rules: Vec<Value>, name: &str) -> Vec<Value> {
+    let bound = |mut rule: Value| {
+        if !rule["verbs"].as_array().is_some_and(|verbs| verbs.contains(&json!("create"))) {
+            rule["resourceNames"] = json!([name]);
+        }
+        rule
+    };
+    rules.into_iter().map(bound).collect()
 }
 
-/// Prints it.
-pub fn main() -> anyhow::Result<()> {
-    std::io::stdout().write_all(yaml()?.as_bytes())?;
+/// The role of an operator that watches all namespaces, and that for its Lease, as YAML.
+///
+/// # Errors
+/// Roles that cannot be printed: a defect.
+fn yaml(args: &Args) -> anyhow::Result<String> {
+    let rules = rules()?;
+    let role = |kind: &str, metadata: Value, rules: Vec<Value>| json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": metadata, "rules": rules});
+    let mut metadata = json!({"name": "assist-operator-lease"});
+    if let Some(namespace) = &args.lease_namespace {
+        metadata["namespace"] = json!(namespace);
+    }
+    let roles = [
+        role("ClusterRole", json!({"name": "assist-operator"}), [rules.controller, rules.cluster].concat()),
+        role("Role", metadata, bound(rules.lease, &args.lease_name)),
+    ];
+    let documents = roles.iter().map(|role| Ok(format!("---\n{}", serde_saphyr::to_string(role)?)));
+    documents.collect()
+}
+
+/// Prints them.
+pub fn main(args: &Args) -> anyhow::Result<()> {
+    std::io::stdout().write_all(yaml(args)?.as_bytes())?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `run`: the controller.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
@@ -14,12 +14,16 @@ use tower::ServiceBuilder;
 use url::Url;
 
 use super::logging::{self, LogFormat};
-use crate::controller::{self, Options};
+use crate::api::common::GoDuration;
+use crate::controller::lease::LeaseOptions;
+use crate::controller::{self, Options, Replica};
 use crate::engine::genesys_org::AllowedEndpoints;
 
 /// Most calls to the API server that wait for their answer at once. Each takes a connection of its own, which holds its buffers until
 /// the server closes it: with a slow server there were 700 of them, and 80 MiB more resident.
 const MAX_CALLS: usize = 32;
+/// What every pod has that may talk to the API server.
+const POD: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 /// The API server gives up a call after a minute. Calls to one that is lost must not hold their places for ever.
 const LONGEST_CALL: Duration = Duration::from_secs(65);
 
@@ -41,6 +45,24 @@ pub struct Args {
     /// Allow every custom endpoint: for tests, since whoever writes a GenesysOrg then chooses where credentials are sent
     #[arg(long)]
     allow_custom_endpoints: bool,
+    /// Work only while holding a Lease, so that several replicas may run; on in a pod, off elsewhere
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    leader_elect: Option<bool>,
+    /// Name of the Lease; replicas of one installation share it
+    #[arg(long, default_value = "assist-operator", value_name = "NAME")]
+    lease_name: String,
+    /// Namespace of the Lease; the pod's own when unset
+    #[arg(long, value_name = "NAMESPACE")]
+    lease_namespace: Option<String>,
+    /// So long after its last renewal another replica may take the Lease
+    #[arg(long, default_value = "15s", value_name = "DURATION", value_parser = duration)]
+    lease_duration: Duration,
+    /// So long after the last renewal its holder stops writing; shorter than the duration
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    lease_renew_deadline: Duration,
+    /// Time between two renewals; at most half the deadline
+    #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = duration)]
+    lease_retry_period: Duration,
     /// Format of the log; its filter is taken from ASSIST_OPERATOR_LOG or RUST_LOG
     #[arg(long, value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -49,7 +71,9 @@ pub struct Args {
 /// Runs until SIGTERM or SIGINT.
 pub async fn main(args: Args) -> anyhow::Result<()> {
     logging::start(args.log_format)?;
-    let client = client(config(args.kubeconfig.as_deref()).await?)?;
+    let config = config(args.kubeconfig.as_deref()).await?;
+    let replica = args.replica(&config)?;
+    let client = client(config)?;
     let shutdown = CancellationToken::new();
     let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = shutdown.clone();
@@ -72,9 +96,31 @@ pub async fn main(args: Args) -> anyhow::Result<()> {
     }
     let options = Options { namespace: args.namespace, listen: args.listen, allowed };
     tokio::select! {
-        result = controller::run(client, options, shutdown) => result,
+        result = controller::run(client, options, replica, shutdown) => result,
         () = signals => anyhow::bail!("stopped by a second signal before the work under way was finished"),
     }
+}
+
+impl Args {
+    /// The lease and a client for it: renewals must not wait behind the calls that the other client limits.
+    fn replica(&self, config: &Config) -> anyhow::Result<Option<Replica>> {
+        if !self.leader_elect.unwrap_or_else(|| Path::new(POD).exists()) {
+            return Ok(None);
+        }
+        let (duration, renew_deadline, retry_period) = (self.lease_duration, self.lease_renew_deadline, self.lease_retry_period);
+        if retry_period.is_zero() || retry_period * 2 > renew_deadline || renew_deadline >= duration {
+            anyhow::bail!(
+                "--lease-duration {duration:?} must be longer than --lease-renew-deadline {renew_deadline:?}, and that at least twice --lease-retry-period {retry_period:?}"
+            );
+        }
+        let namespace = self.lease_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let options = LeaseOptions { namespace, name: self.lease_name.clone(), duration, renew_deadline, retry_period };
+        Ok(Some((Client::try_from(config.clone())?, options)))
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    GoDuration(text.to_owned()).get().ok_or_else(|| "a duration is written like 15s or 1m".to_owned())
 }
 
 /// A client that keeps the limits. What a watch takes is its place until it begins; the stream is not limited.
@@ -83,7 +129,7 @@ fn client(config: Config) -> kube::Result<Client> {
     Ok(ClientBuilder::try_from(config)?.with_layer(&limits).build())
 }
 
-async fn config(path: Option<&std::path::Path>) -> anyhow::Result<Config> {
+async fn config(path: Option<&Path>) -> anyhow::Result<Config> {
     let mut config = match path {
         Some(path) => {
             let file = Kubeconfig::read_from(path).map_err(|error| anyhow::anyhow!("kubeconfig {}: {error}", path.display()))?;

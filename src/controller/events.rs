@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 
+use super::lease::Leadership;
 use super::outcome::EventDraft;
 use crate::clock;
 
@@ -24,17 +25,21 @@ type Key = (String, &'static str, String);
 pub struct Events {
     client: Client,
     instance: String,
+    leadership: Leadership,
     recent: Mutex<HashMap<Key, (String, i32, Timestamp)>>,
 }
 
 impl Events {
     /// For a client; `instance` names this process.
-    pub fn new(client: Client, instance: String) -> Self {
-        Self { client, instance, recent: Mutex::default() }
+    pub fn new(client: Client, instance: String, leadership: Leadership) -> Self {
+        Self { client, instance, leadership, recent: Mutex::default() }
     }
 
     /// Publishes an event about an object. A failure is logged: events are a courtesy, status is the truth.
     pub async fn publish(&self, draft: &EventDraft, regarding: ObjectReference) {
+        if !self.leadership.is_held() {
+            return;
+        }
         let namespace = regarding.namespace.clone().unwrap_or_default();
         let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
         let key = (regarding.uid.clone().unwrap_or_default(), draft.reason, draft.note.clone());

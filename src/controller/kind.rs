@@ -38,6 +38,8 @@ pub struct Started {
     pub history: History,
     /// The audit ids of all open intents.
     pub intents: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// Looks at all objects.
+    pub wake: Box<dyn Fn() + Send + Sync>,
 }
 
 /// Starts the controller of a kind.
@@ -52,8 +54,8 @@ pub fn start<K: Reconcilable>(shared: &Arc<Shared>, watching: &Watching) -> Star
         tickets: Tickets::default(),
         under_way: gone::UnderWay::default(),
     });
-    let hook = context.clone();
-    let events = watching.objects::<K>(writer, move |event| on_event(&hook, event, &wake));
+    let (hook, waker) = (context.clone(), wake.clone());
+    let events = watching.objects::<K>(writer, move |event| on_event(&hook, event, &waker));
     let of_orgs = objects_of_changed_orgs::<K>(shared.orgs.changed.subscribe(), store.clone());
     let woken = stream::unfold(woken, |mut woken| async move { woken.recv().await.map(|key| (key, woken)) });
     let stop = shared.shutdown.clone();
@@ -74,8 +76,12 @@ pub fn start<K: Reconcilable>(shared: &Arc<Shared>, watching: &Watching) -> Star
         async move { store.wait_until_ready().await.is_ok() }.boxed()
     };
     shared.pairs.add(pairs::of_kind(store.clone()));
-    let (demand, history, intents) = (demand(store.clone()), history(store.clone()), intents(store));
-    Started { run, filled, refresh: refresh(context), demand, history, intents }
+    let (demand, history, intents) = (demand(store.clone()), history(store.clone()), intents(store.clone()));
+    let wake = Box::new(move || {
+        // Nobody receives only when the controller is stopping.
+        store.state().iter().for_each(|object| drop(wake.send(ObjectRef::from_obj(&**object))));
+    });
+    Started { run, filled, refresh: refresh(context), demand, history, intents, wake }
 }
 
 /// What every watch event means besides a reconcile.
@@ -115,7 +121,8 @@ fn deleted<K: Reconcilable>(
     if let Some(entry) = context.shared.orgs.entry(&org) {
         entry.limit.forget(&uid);
     }
-    if !context.under_way.is(&uid) {
+    // A follower leaves that to the leader.
+    if !context.under_way.is(&uid) && context.shared.is_working() {
         let (shared, object) = (context.shared.clone(), gone.clone());
         tokio::spawn(async move { gone::tell(&shared, &object, &status, &recorded).await });
     }

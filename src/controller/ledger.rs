@@ -13,11 +13,12 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use super::change_limit::ChangeLimit;
+use super::lease;
 use super::load::requested;
 use super::metrics::{ByKind, ByOutcome};
 use super::orgs::OrgName;
 use super::reconcile::{KindContext, Shared, audit_ids};
-use super::report;
+use super::report::{self, Unwritten};
 use super::stream::Guarded;
 use crate::api::ManagedStatus;
 use crate::api::status::DueAlert;
@@ -83,7 +84,7 @@ where
             return Err("an earlier audit record is not stored yet; the API server did not take it".to_owned());
         }
         self.intended.store(true, Ordering::Relaxed);
-        match report::patch_status(&shared.client, self.object, &status).await {
+        match report::patch_status(shared, &self.context.written, self.object, &status).await {
             Ok(answered) => {
                 shared.metrics.status_patches.get_or_create(&ByKind { kind: K::KIND }).inc();
                 *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(open(&status));
@@ -91,8 +92,8 @@ where
                 // The answer is the live object: a write without a guard needs one last look at it.
                 unchanged(self.object, &answered).map_err(str::to_owned)
             }
-            Err(error) if report::is_gone(&error) => Err("the object is gone".to_owned()),
-            Err(error) => Err(format!("the intent could not be recorded in status: {error}")),
+            Err(Unwritten::Failed(error)) => Err(format!("the intent could not be recorded in status: {error}")),
+            Err(why) => Err(why.to_string()),
         }
     }
 
@@ -107,6 +108,9 @@ where
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if live.status().map(open).unwrap_or_default() != last.clone().unwrap_or_else(|| open(self.status)) {
             return Err("another process goes on with its writes".to_owned());
+        }
+        if !self.context.shared.leadership.is_held() {
+            return Err(lease::NOT_HELD.to_owned());
         }
         unchanged(self.object, &live).map_err(str::to_owned)
     }
@@ -183,6 +187,9 @@ impl<K: Remote> Check<K> {
     fn run(&self) -> Result<(), &'static str> {
         if self.shutdown.is_cancelled() {
             return Err("the operator is shutting down");
+        }
+        if !self.context.shared.leadership.is_held() {
+            return Err(lease::NOT_HELD);
         }
         let object = self.store.get(&self.key).ok_or("the object was deleted")?;
         let object = object.0.as_ref().map_err(|_| "the object is not readable any more")?;

@@ -93,6 +93,8 @@ pub struct Metrics {
     pub panics: Family<ByKind, Counter>,
     /// Status patches.
     pub status_patches: Family<ByKind, Counter>,
+    /// 1 where this process works, 0 where another replica does.
+    pub is_leader: Gauge,
     /// Objects.
     pub objects: Family<ByKind, Gauge>,
     /// Objects that wait for a lane.
@@ -156,6 +158,7 @@ impl Metrics {
             conflicts: Family::default(),
             panics: Family::default(),
             status_patches: Family::default(),
+            is_leader: Gauge::default(),
             objects: Family::default(),
             waiting: Family::default(),
             since_observed: Family::default(),
@@ -174,6 +177,7 @@ impl Metrics {
         registry.register("conflicts", "Guards lost to another writer", metrics.conflicts.clone());
         registry.register("panics", "Panics caught in a reconcile", metrics.panics.clone());
         registry.register("status_patches", "Patches of the status subresource", metrics.status_patches.clone());
+        registry.register("is_leader", "1 where this process works, 0 where another replica does", metrics.is_leader.clone());
         registry.register("objects", "Objects in the watch store", metrics.objects.clone());
         registry.register("waiting_objects", "Objects that wait for a lane of the call budget", metrics.waiting.clone());
         registry.register_with_unit(

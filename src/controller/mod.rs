@@ -12,6 +12,7 @@ mod events;
 mod gone;
 pub mod kind;
 mod learned;
+pub mod lease;
 mod ledger;
 mod load;
 pub mod metrics;
@@ -34,21 +35,22 @@ mod texts;
 mod tickets;
 mod watch;
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::StreamExt;
-use futures::future::join_all;
-use kube::runtime::reflector::{self, ObjectRef};
+use futures::future::{BoxFuture, join_all};
+use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::Event;
 use kube::runtime::{Controller, controller};
 use kube::{Client, ResourceExt};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::kind::Started;
+use self::lease::{Election, Leadership, LeaseOptions};
 use self::metrics::{ByOrg, Metrics};
 use self::org::OrgContext;
 use self::orgs::Orgs;
@@ -75,70 +77,161 @@ pub struct Options {
     pub allowed: AllowedEndpoints,
 }
 
-/// Runs until `shutdown`: no new write starts then, and the ones under way are finished and recorded.
-pub async fn run(client: Client, options: Options, shutdown: CancellationToken) -> anyhow::Result<()> {
+/// One of several replicas: the client for the lease, and how it is held.
+pub type Replica = (Client, LeaseOptions);
+
+/// Everything that runs for the life of the process, put together.
+struct Parts {
+    shared: Arc<Shared>,
+    watching: Watching,
+    streaming: bool,
+    context: Arc<OrgContext>,
+    runs: Vec<BoxFuture<'static, ()>>,
+    filled: Vec<BoxFuture<'static, bool>>,
+    refreshes: Vec<Box<dyn Fn() + Send + Sync>>,
+    intents: Vec<Box<dyn Fn() -> Vec<String> + Send + Sync>>,
+    wakes: Vec<Box<dyn Fn() + Send + Sync>>,
+}
+
+/// The moments of an election.
+#[derive(Clone, Default)]
+struct Moments {
+    /// All watch stores are filled.
+    warm: CancellationToken,
+    /// This process may begin.
+    elected: CancellationToken,
+}
+
+/// Runs until `shutdown`: no new write starts then, and the ones under way are finished and recorded. With a `replica` it works only while it
+/// holds the lease.
+///
+/// # Errors
+/// What it cannot serve on, or that the lease was lost: then nothing is finished, as after a crash, and the next leader looks up what was
+/// under way. A process that begins anew as a follower knows nothing of the past that could be wrong.
+pub async fn run(client: Client, options: Options, replica: Option<Replica>, shutdown: CancellationToken) -> anyhow::Result<()> {
     let listener = probes::bind(options.listen).await?;
-    let streaming = has_streaming_lists(&client).await;
-    let watching = Watching { client: client.clone(), namespace: options.namespace.clone(), streaming };
-    let metrics = Arc::new(Metrics::new());
+    let (leadership, moments) =
+        (replica.as_ref().map_or_else(Leadership::alone, |_| Leadership::contested()), Moments::default());
+    let election = replica.map(|(client, lease)| Arc::new(Election::new(client, lease, &instance(), leadership.clone())));
     let (org_store, org_writer) = reflector::store::<Guarded<GenesysOrg>>();
     let (trigger, triggered) = mpsc::unbounded_channel();
+    let streaming = has_streaming_lists(&client).await;
+    let watching = Watching { client, namespace: options.namespace, streaming };
+    let mut parts = assemble(watching, streaming, options.allowed, (org_store, trigger), leadership, &shutdown);
+    let ready = Arc::new(AtomicBool::new(false));
+    let refresh = gauges(parts.shared.clone(), std::mem::take(&mut parts.refreshes));
+    let probes = Probes { metrics: parts.shared.metrics.clone(), ready: ready.clone(), refresh };
+    let server = probes::serve(listener, probes, shutdown.clone());
+    let (runs, filled) = (std::mem::take(&mut parts.runs), std::mem::take(&mut parts.filled));
+    let work = async {
+        let orgs = run_orgs(&parts, org_writer, triggered, &ready);
+        let (served, (), (), _) = tokio::join!(server, orgs, begin(&parts, filled, &moments), join_all(runs));
+        parts.shared.outbox.finish().await;
+        served
+    };
+    let served = tokio::select! {
+        served = work => served,
+        why = lost(election.clone(), moments.clone()) => anyhow::bail!(why),
+    };
+    if let Some(election) = election {
+        election.release().await;
+    }
+    tracing::info!("stopped");
+    Ok(served?)
+}
+
+/// Takes part in the election; ends when the lease is lost: why. A task of its own, for all the rest is one: renewals wait for no work.
+async fn lost(election: Option<Arc<Election>>, moments: Moments) -> String {
+    let Some(election) = election else {
+        moments.elected.cancel();
+        return std::future::pending().await;
+    };
+    let mut task = JoinSet::new();
+    task.spawn(async move { election.run(&moments.warm, &moments.elected).await });
+    match task.join_next().await {
+        Some(Ok(why)) => why,
+        _ => "the task that renews the lease ended by a defect; see the log".to_owned(),
+    }
+}
+
+fn assemble(
+    watching: Watching,
+    streaming: bool,
+    allowed: AllowedEndpoints,
+    (org_store, trigger): (Store<Guarded<GenesysOrg>>, mpsc::UnboundedSender<ObjectRef<Guarded<GenesysOrg>>>),
+    leadership: Leadership,
+    shutdown: &CancellationToken,
+) -> Parts {
+    let (metrics, client) = (Arc::new(Metrics::new()), watching.client.clone());
     let shared = Arc::new(Shared {
-        outbox: Outbox::new(client.clone(), metrics.clone(), trigger.clone(), shutdown.clone()),
-        orgs: Orgs::new(client.clone(), org_store.clone(), options.allowed, metrics.observer(), trigger),
+        outbox: Outbox::new(client.clone(), metrics.clone(), trigger.clone(), shutdown.clone(), leadership.clone()),
+        orgs: Orgs::new(client.clone(), org_store.clone(), allowed, metrics.observer(), trigger),
         states: States::default(),
         pairs: pairs::Pairs::default(),
-        events: events::Events::new(client.clone(), instance()),
-        metrics: metrics.clone(),
+        events: events::Events::new(client.clone(), instance(), leadership.clone()),
+        metrics,
         shutdown: shutdown.clone(),
+        leadership,
+        working: CancellationToken::new(),
         client,
     });
     let kinds: Vec<Started> = KINDS.iter().map(|kind| (kind.start)(&shared, &watching)).collect();
     let (mut runs, mut filled, mut refreshes, mut histories) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut intents = Vec::new();
+    let (mut intents, mut wakes) = (Vec::new(), Vec::new());
     for kind in kinds {
         runs.push(kind.run);
         filled.push(kind.filled);
         refreshes.push(kind.refresh);
         histories.push(kind.history);
         intents.push(kind.intents);
+        wakes.push(kind.wake);
         shared.orgs.add_demand(kind.demand);
     }
     let context = Arc::new(OrgContext {
         shared: shared.clone(),
-        store: org_store.clone(),
+        store: org_store,
         written: report::Written::default(),
         history: Box::new(move |org| histories.iter().flat_map(|history| history(org)).collect()),
         pauses: std::sync::Mutex::default(),
         waiting: std::sync::Mutex::default(),
     });
-    let ready = Arc::new(AtomicBool::new(false));
-    let refresh = gauges(shared.clone(), refreshes);
-    let server = probes::serve(listener, Probes { metrics, ready: ready.clone(), refresh }, shutdown.clone());
-    let orgs = async {
+    Parts { shared, watching, streaming, context, runs, filled, refreshes, intents, wakes }
+}
+
+/// Waits until the stores are filled and this process may work, takes over what the one before left, and looks at everything.
+async fn begin(parts: &Parts, filled: Vec<BoxFuture<'static, bool>>, moments: &Moments) {
+    let (shared, orgs) = (&parts.shared, &parts.context.store);
+    let elected = async {
         // The change limit of an org is rebuilt from the statuses of its objects: those come first.
         let all = join_all(filled).await;
-        // And so is what its webhook has not received yet.
-        let intended: HashSet<String> = intents.iter().flat_map(|open| open()).collect();
-        context.shared.outbox.load(watching.namespace.as_deref(), &intended).await;
-        tracing::info!(streaming, filled = all.iter().all(|ok| *ok), "watch stores are filled");
-        run_orgs(&watching, context, org_writer, triggered, &ready).await;
+        let orgs = orgs.wait_until_ready().await;
+        tracing::info!(streaming = parts.streaming, filled = orgs.is_ok() && all.iter().all(|ok| *ok), "watch stores are filled");
+        moments.warm.cancel();
+        moments.elected.cancelled().await;
     };
-    let (served, (), _) = tokio::join!(server, orgs, join_all(runs));
-    shared.outbox.finish().await;
-    tracing::info!("stopped");
-    Ok(served?)
+    tokio::select! {
+        () = elected => {}
+        () = shared.shutdown.cancelled() => return,
+    }
+    // What webhooks have not received yet is stored too, and the process before this one has added to it until now.
+    let intended = || parts.intents.iter().flat_map(|open| open()).collect();
+    shared.outbox.load(parts.watching.namespace.as_deref(), intended).await;
+    shared.metrics.is_leader.set(1);
+    shared.working.cancel();
+    for org in orgs.state() {
+        shared.orgs.recheck(&(org.namespace().unwrap_or_default(), org.name_any()));
+    }
+    parts.wakes.iter().for_each(|wake| wake());
 }
 
 async fn run_orgs(
-    watching: &Watching,
-    context: Arc<OrgContext>,
+    parts: &Parts,
     writer: reflector::store::Writer<Guarded<GenesysOrg>>,
     triggered: mpsc::UnboundedReceiver<ObjectRef<Guarded<GenesysOrg>>>,
     ready: &Arc<AtomicBool>,
 ) {
-    let (hook, ready) = (context.clone(), ready.clone());
-    let events = watching.objects::<GenesysOrg>(writer, move |event| match event {
+    let (context, hook, ready) = (parts.context.clone(), parts.context.clone(), ready.clone());
+    let events = parts.watching.objects::<GenesysOrg>(writer, move |event| match event {
         Event::Apply(object) | Event::InitApply(object) => hook.written.seen(object),
         Event::Delete(object) => {
             hook.written.forget(&object.uid().unwrap_or_default());

@@ -23,7 +23,7 @@ use super::org_status::{Found, next_status, transition};
 use super::orgs::{History, OrgEntry, OrgName, OrgState};
 use super::reconcile::Shared;
 use super::references::{self, Unread};
-use super::report::{self, Written};
+use super::report::{self, Unwritten, Written};
 use super::stream::Guarded;
 use crate::api::conditions::{Phase, Reason};
 use crate::api::{GenesysOrg, GenesysOrgStatus};
@@ -70,6 +70,9 @@ impl OrgContext {
 /// Reconciles one org.
 pub async fn reconcile(org: Arc<Guarded<GenesysOrg>>, context: Arc<OrgContext>) -> Result<Action, Infallible> {
     let key = ObjectRef::from_obj(&*org);
+    if !context.shared.is_working() {
+        return Ok(Action::await_change());
+    }
     let caught = tokio::select! {
         caught = AssertUnwindSafe(drive(&context, &key)).catch_unwind() => caught,
         () = context.shared.shutdown.cancelled() => Ok(Action::await_change()),
@@ -336,9 +339,9 @@ async fn conclude(context: &Arc<OrgContext>, org: &GenesysOrg, previous: &Genesy
     }
     let event = transition(previous, &status);
     context.shared.metrics.status_patches.get_or_create(&ByKind { kind: KIND }).inc();
-    match report::patch_status(&context.shared.client, org, &status).await {
+    match report::patch_status(&context.shared, &context.written, org, &status).await {
         Ok(answered) => context.written.put(&answered, status),
-        Err(error) if report::is_gone(&error) => {}
+        Err(Unwritten::Gone | Unwritten::NotLeading) => return,
         Err(error) => tracing::error!(%error, org = org.name_any(), "status of the org could not be written; it is tried again"),
     }
     if let Some(event) = event {

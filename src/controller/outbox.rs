@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::lease::Leadership;
 use super::metrics::Metrics;
 use super::orgs::OrgName;
 use super::stream::Guarded;
@@ -52,6 +53,7 @@ pub struct Outbox {
     metrics: Arc<Metrics>,
     trigger: mpsc::UnboundedSender<ObjectRef<Guarded<GenesysOrg>>>,
     shutdown: CancellationToken,
+    leadership: Leadership,
     workers: TaskTracker,
     /// Ids of the last records: none is told twice.
     told: Mutex<LruCache<String, ()>>,
@@ -64,6 +66,7 @@ impl Outbox {
         metrics: Arc<Metrics>,
         trigger: mpsc::UnboundedSender<ObjectRef<Guarded<GenesysOrg>>>,
         shutdown: CancellationToken,
+        leadership: Leadership,
     ) -> Self {
         Self {
             client,
@@ -71,6 +74,7 @@ impl Outbox {
             metrics,
             trigger,
             shutdown,
+            leadership,
             workers: TaskTracker::new(),
             told: Mutex::new(LruCache::new(REMEMBERED)),
         }
@@ -88,9 +92,11 @@ impl Outbox {
 
     /// Takes over the records that a process before this one left; `intended` says which of them are still in an intent. Returns
     /// once they are known, or on shutdown.
-    pub async fn load(&self, namespace: Option<&str>, intended: &HashSet<String>) {
+    pub async fn load(&self, namespace: Option<&str>, intended: impl FnOnce() -> HashSet<String>) {
         let mut records: Vec<(OrgName, Record)> =
             self.list(namespace).await.into_iter().filter_map(|stored| taken_over(&stored)).collect();
+        // Asked after the records: what was settled meanwhile is settled.
+        let intended = intended();
         records.sort_by_key(|(_, record)| record.at);
         for (org, record) in records {
             let (queue, id) = (self.queue(&org), record.id.clone());
@@ -254,6 +260,7 @@ impl Outbox {
             queue: queue.clone(),
             metrics: self.metrics.clone(),
             trigger: self.trigger.clone(),
+            leadership: self.leadership.clone(),
         };
         self.workers.spawn(worker.run());
         queue

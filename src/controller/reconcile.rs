@@ -20,6 +20,7 @@ use super::evaluation;
 use super::events::Events;
 use super::gone::{self, UnderWay};
 use super::learned;
+use super::lease::Leadership;
 use super::ledger::ClusterLedger;
 use super::load::{self, Due, Loaded, Preflight, preflight};
 use super::metrics::{ByKind, Metrics};
@@ -28,7 +29,7 @@ use super::outbox::Outbox;
 use super::outcome::{self, EventDraft, Facts, Outcome, Verdict, outcome};
 use super::pairs::Pairs;
 use super::polls;
-use super::report::{self, Written};
+use super::report::{self, Unwritten, Written};
 use super::schedule::Schedule;
 use super::stream::Guarded;
 use super::tickets::Tickets;
@@ -60,6 +61,17 @@ pub struct Shared {
     pub events: Events,
     /// No new write starts once this is cancelled.
     pub shutdown: CancellationToken,
+    /// Whether this process may write.
+    pub leadership: Leadership,
+    /// Cancelled once this process has begun to work. Before, another replica does, or what is needed of the past is not read yet.
+    pub working: CancellationToken,
+}
+
+impl Shared {
+    /// Whether objects are reconciled by this process.
+    pub fn is_working(&self) -> bool {
+        self.working.is_cancelled()
+    }
 }
 
 /// What one kind's reconciles share.
@@ -90,6 +102,10 @@ impl<K: Remote + Resource<DynamicType = (), Scope = NamespaceResourceScope> + De
 /// Reconciles one object. It never fails: every end is an outcome, and a panic is one too.
 pub async fn reconcile<K: Reconcilable>(object: Arc<Guarded<K>>, context: Arc<KindContext<K>>) -> Result<Action, Infallible> {
     let key = ObjectRef::from_obj(&*object);
+    if !context.shared.is_working() {
+        // It is looked at when the work begins.
+        return Ok(Action::await_change());
+    }
     if let Err(invalid) = &object.0 {
         tracing::error!(kind = K::KIND, object = %key, error = %invalid.error, "object cannot be read and is left alone; apply the CRDs of this operator version");
         let note =
@@ -346,12 +362,12 @@ fn queue_for_limit<K: Reconcilable>(context: &KindContext<K>, loaded: &Loaded<K>
 /// Patches the status. Whether nothing is left to patch.
 async fn patch<K: Reconcilable>(context: &KindContext<K>, object: &K, status: ManagedStatus) -> bool {
     context.shared.metrics.status_patches.get_or_create(&ByKind { kind: K::KIND }).inc();
-    match report::patch_status(&context.shared.client, object, &status).await {
+    match report::patch_status(&context.shared, &context.written, object, &status).await {
         Ok(answered) => {
             context.written.put(&answered, status);
             true
         }
-        Err(error) if report::is_gone(&error) => true,
+        Err(Unwritten::Gone) => true,
         Err(error) => {
             tracing::error!(kind = K::KIND, name = object.name_any(), %error, "status could not be written; it is tried again");
             context.written.keep(object, status);

@@ -6,33 +6,80 @@ use std::sync::{Mutex, PoisonError};
 
 use kube::api::{Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use super::lease;
+use super::reconcile::Shared;
 
 /// Field manager of status.
 pub const STATUS_MANAGER: &str = "assist-operator-status";
 
-/// Applies a status, whole. The UID keeps it from landing on an object that was created anew under the same name.
-pub async fn patch_status<K, S>(client: &Client, object: &K, status: &S) -> kube::Result<K>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-    S: Serialize,
-{
-    let namespace = object.namespace().unwrap_or_default();
-    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
-    let patch = serde_json::json!({
-        "apiVersion": K::api_version(&()),
-        "kind": K::kind(&()),
-        "metadata": {"name": object.name_any(), "uid": object.uid()},
-        "status": status,
-    });
-    api.patch_status(&object.name_any(), &PatchParams::apply(STATUS_MANAGER).force(), &Patch::Apply(&patch)).await
+/// How often a status is put on top of what others have just changed of the object.
+const TRIES: u32 = 5;
+
+/// Why a status was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum Unwritten {
+    /// The object is gone, or is another one of the same name.
+    #[error("the object is gone")]
+    Gone,
+    /// Another replica may have written it.
+    #[error("{}", lease::NOT_HELD)]
+    NotLeading,
+    /// The API server did not take it.
+    #[error("{0}")]
+    Failed(Box<kube::Error>),
 }
 
-/// Whether a patch failed because the object is gone, or is another one of the same name.
+/// Applies a status, whole. The UID keeps it from landing on an object that was created anew under the same name, the version from
+/// replacing what the next leader wrote: the version was read before the lease was asked, so at that moment nobody else had written, and
+/// the API server refuses whatever was held up since, however long.
+pub async fn patch_status<K, S>(shared: &Shared, written: &Written<S>, object: &K, status: &S) -> Result<K, Unwritten>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    S: Serialize + Clone,
+{
+    let (name, namespace) = (object.name_any(), object.namespace().unwrap_or_default());
+    let api: Api<K> = Api::namespaced(shared.client.clone(), &namespace);
+    let params = PatchParams::apply(STATUS_MANAGER).force();
+    let mut version = written.latest(object);
+    for _ in 0..TRIES {
+        if !shared.leadership.is_held() {
+            return Err(Unwritten::NotLeading);
+        }
+        let patch = serde_json::json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            "metadata": {"name": name, "uid": object.uid(), "resourceVersion": version.map(|version| version.to_string())},
+            "status": status,
+        });
+        match api.patch_status(&name, &params, &Patch::Apply(&patch)).await {
+            Ok(answered) => return Ok(answered),
+            Err(error) if is_conflict(&error) => {}
+            Err(error) if is_gone(&error) => return Err(Unwritten::Gone),
+            Err(error) => return Err(Unwritten::Failed(Box::new(error))),
+        }
+        // Somebody else changed the object, or it is another one.
+        match api.get(&name).await {
+            Ok(live) if live.uid() == object.uid() => version = number(&live),
+            Ok(_) => return Err(Unwritten::Gone),
+            Err(error) if is_gone(&error) => return Err(Unwritten::Gone),
+            Err(error) => return Err(Unwritten::Failed(Box::new(error))),
+        }
+    }
+    let busy = "the object is changed by others all the time".into();
+    Err(Unwritten::Failed(Box::new(kube::Error::Service(busy))))
+}
+
+/// Whether a call failed because the object is gone.
 pub fn is_gone(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 404 || status.code == 409)
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
 /// Statuses that were written and that the watch may not have brought back yet: without them a reconcile right after a write
@@ -44,13 +91,15 @@ pub struct Written<S>(Mutex<HashMap<String, Known<S>>>);
 struct Known<S> {
     /// The version that the watch brought last.
     seen: u64,
+    /// The version that a status was answered with last.
+    answered: u64,
     /// A status that is newer, and its version.
     newer: Option<Box<(u64, S)>>,
 }
 
 impl<S> Default for Known<S> {
     fn default() -> Self {
-        Self { seen: 0, newer: None }
+        Self { seen: 0, answered: 0, newer: None }
     }
 }
 
@@ -64,8 +113,17 @@ impl<S: Clone> Written<S> {
     /// Remembers a status that the server answered with, unless the watch has brought it.
     pub fn put<K: Resource>(&self, answered: &K, status: S) {
         if let Some(uid) = answered.uid() {
-            self.lock().entry(uid).or_default().put(version(answered), status);
+            let mut written = self.lock();
+            let known = written.entry(uid).or_default();
+            known.answered = known.answered.max(version(answered));
+            known.put(version(answered), status);
         }
+    }
+
+    /// The greatest version of an object that is known.
+    fn latest<K: Resource>(&self, object: &K) -> Option<u64> {
+        let known = object.uid().and_then(|uid| self.lock().get(&uid).map(|known| known.seen.max(known.answered)));
+        Some(known.unwrap_or_default().max(version(object))).filter(|version| *version > 0)
     }
 
     /// Remembers a status that could not be written: it stays the newest until one is.
@@ -106,6 +164,10 @@ impl<S> Known<S> {
     fn put(&mut self, version: u64, status: S) {
         self.newer = (version > self.seen).then(|| Box::new((version, status)));
     }
+}
+
+fn number<K: Resource>(object: &K) -> Option<u64> {
+    Some(version(object)).filter(|version| *version > 0)
 }
 
 /// Resource versions of one kind are comparable as numbers.

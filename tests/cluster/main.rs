@@ -7,12 +7,14 @@ mod control_plane;
 mod stage;
 
 mod admission;
+mod approval;
 mod audit;
 mod convergence;
 mod credentials;
 mod deletion;
 mod drift;
 mod examples;
+mod failover;
 mod faults;
 mod operations;
 mod orgs;

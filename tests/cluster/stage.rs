@@ -1,9 +1,12 @@
 //! A stage for one test: a namespace, a sandbox, and an operator process that watches this namespace under its own role.
 
-use std::path::Path;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use assist_operator::sandbox::{Actor, Entry, Fault, Options, Sandbox, Seed, World, check};
 use serde_json::{Value, json};
@@ -82,6 +85,37 @@ impl Stage {
         stage
     }
 
+    /// A stage with an org and the role for a lease in its namespace, and no operator yet: see [`Stage::replica`].
+    pub fn replicated(name: &str) -> Self {
+        let stage = Self::prepared(shared(), name);
+        stage.plane.apply_ok(&output_of(&["rbac", "--lease-namespace", &stage.namespace]));
+        stage.allow_lease();
+        stage.apply_org(json!({}));
+        stage
+    }
+
+    /// Binds the role for the lease to the operator.
+    pub fn allow_lease(&self) {
+        self.apply_ok(&json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "assist-operator-lease"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "assist-operator-lease"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": OPERATOR_USER}],
+        }));
+    }
+
+    /// Starts one of several operators, and waits until its caches are warm.
+    pub fn replica(&self, name: &str, kubeconfig: &Path, extra: &[&str]) -> Replica {
+        let [port] = free_ports::<1>();
+        let log = self.plane.scratch().join(format!("{}-{name}.log", self.namespace));
+        let (kubeconfig, listen) = (format!("KUBECONFIG={}", kubeconfig.display()), format!("--listen=127.0.0.1:{port}"));
+        let args = [&kubeconfig, BINARY, "run", "--namespace", &self.namespace, "--allow-custom-endpoints", &listen];
+        let elect = ["--leader-elect", "--lease-namespace", &self.namespace];
+        let all: Vec<String> = args.iter().chain(&elect).chain(extra).map(|arg| (*arg).to_owned()).collect();
+        let replica = Replica { server: Server::spawn(Path::new("/usr/bin/env"), &all, log.clone()), port, listen, log };
+        self.wait_until("the replica is ready", || replica.get("/readyz").starts_with("HTTP/1.1 200"));
+        replica
+    }
+
     /// Port of the operator's metrics and probes.
     pub fn port(&self) -> u16 {
         self.port
@@ -147,14 +181,7 @@ impl Stage {
     }
 
     fn operator_pid(&self) -> Option<String> {
-        let processes = std::fs::read_dir("/proc").ok()?.flatten();
-        let ours = |path: &Path| {
-            let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
-            let mut args = line.split(|byte| *byte == 0);
-            args.next() == Some(BINARY.as_bytes()) && args.any(|arg| arg == self.namespace.as_bytes())
-        };
-        let process = processes.map(|entry| entry.path()).find(|path| ours(path))?;
-        process.file_name()?.to_str().map(str::to_owned)
+        pid_with(&self.namespace)
     }
 
     /// Where the operator logs.
@@ -322,6 +349,63 @@ impl Stage {
         let violations = check(&self.world().journal());
         assert!(violations.is_empty(), "{violations:#?}");
     }
+}
+
+/// One of several operators of a stage. It ends with this value, as a crash would end it.
+pub struct Replica {
+    server: Server,
+    port: u16,
+    listen: String,
+    log: PathBuf,
+}
+
+impl Replica {
+    /// Sends a signal, for example `STOP`.
+    pub fn signal(&self, signal: &str) {
+        let pid = pid_with(&self.listen).expect("the replica runs");
+        let sent = Command::new("kill").args([&format!("-{signal}"), &pid]).status().expect("run kill");
+        assert!(sent.success(), "the replica was gone already: {}", self.log_text());
+    }
+
+    /// Whether it still runs.
+    pub fn is_alive(&mut self) -> bool {
+        self.server.is_alive()
+    }
+
+    /// Whether it says that it leads.
+    pub fn is_leader(&self) -> bool {
+        self.get("/metrics").lines().any(|line| line == "assist_operator_is_leader 1")
+    }
+
+    /// What it has logged.
+    pub fn log_text(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// What it answers; empty where it does not.
+    pub fn get(&self, path: &str) -> String {
+        let ask = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+            stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        ask().unwrap_or_default()
+    }
+}
+
+/// The process of the binary under test that has this argument.
+fn pid_with(arg: &str) -> Option<String> {
+    let processes = std::fs::read_dir("/proc").ok()?.flatten();
+    let ours = |path: &Path| {
+        let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
+        let mut args = line.split(|byte| *byte == 0);
+        args.next() == Some(BINARY.as_bytes()) && args.any(|other| other == arg.as_bytes())
+    };
+    let process = processes.map(|entry| entry.path()).find(|path| ours(path))?;
+    process.file_name()?.to_str().map(str::to_owned)
 }
 
 fn reference(name: &str) -> String {

@@ -13,6 +13,7 @@ use super::queue::{Allowed, Queue, Record, Task};
 use crate::api::GenesysOrg;
 use crate::api::audit_record::{AuditRecord as Stored, AuditRecordSpec};
 use crate::controller::audit_log;
+use crate::controller::lease::Leadership;
 use crate::controller::metrics::{ByDelivery, Metrics};
 use crate::controller::orgs::OrgName;
 use crate::controller::stream::Guarded;
@@ -35,6 +36,8 @@ pub struct Worker {
     pub metrics: Arc<Metrics>,
     /// Wakes the org's reconcile where its condition may change.
     pub trigger: mpsc::UnboundedSender<ObjectRef<Guarded<GenesysOrg>>>,
+    /// Whether this process may deliver.
+    pub leadership: Leadership,
 }
 
 /// Stores a record, and answers it as it is stored: one that was stored before keeps its body, which may have been posted.
@@ -60,7 +63,7 @@ impl Worker {
         let (mut save, mut delete, mut deliver) = (BackOff::default(), BackOff::default(), BackOff::default());
         loop {
             let (was, now) = (self.state([&save, &delete, &deliver]), Instant::now());
-            let stopping = self.queue.stop.is_cancelled();
+            let stopping = self.queue.stop.is_cancelled() || !self.leadership.is_held();
             let may =
                 Allowed { save: save.is_over(now), delete: delete.is_over(now), deliver: deliver.is_over(now) && !stopping };
             match self.queue.task(may) {

@@ -1,0 +1,1 @@
+//! Approval: what waits, what one approval covers, and what it does not.

@@ -1,0 +1,281 @@
+//! Several replicas and one lease: who works, who goes on, and that nothing is written twice whatever becomes of the one before.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use assist_operator::sandbox::{Fault, FaultKind, Times};
+use serde_json::{Value, json};
+
+use crate::control_plane::OPERATOR_USER;
+use crate::stage::{Replica, Stage, condition};
+
+/// A lease that is short for tests, and long enough for a machine that does something else.
+const SHORT: [&str; 3] = ["--lease-duration=6s", "--lease-renew-deadline=4s", "--lease-retry-period=1s"];
+const SHORT_LEASE: Duration = Duration::from_secs(6);
+
+fn replica(stage: &Stage, name: &str) -> Replica {
+    stage.replica(name, &stage.plane.operator_kubeconfig(), &SHORT)
+}
+
+/// Two replicas, of which the first leads.
+fn pair(stage: &Stage) -> (Replica, Replica) {
+    let first = replica(stage, "first");
+    stage.wait_until("the first leads", || first.is_leader());
+    (first, replica(stage, "second"))
+}
+
+fn lease(stage: &Stage) -> Value {
+    stage.plane.get_json(&["-n", &stage.namespace, "get", "lease", "assist-operator"])["spec"].clone()
+}
+
+fn delay(before_ms: u64, after_ms: u64, call: &str) -> Fault {
+    Fault::new(FaultKind::Delay { before_ms, after_ms }).on(&[call]).times(Times::Always)
+}
+
+fn count(stage: &Stage, call: &str) -> usize {
+    stage.names_since(0).iter().filter(|name| *name == call).count()
+}
+
+#[test]
+fn a_follower_is_ready_and_idle_and_goes_on_when_the_leader_is_killed() {
+    let stage = Stage::replicated("killed");
+    stage.world().put_config("c1", json!({"name": "old"}));
+    let (first, second) = pair(&stage);
+    stage.apply_config("c1", json!({"config": {"name": "one"}}));
+    stage.wait_ready("c1", "True", "Succeeded");
+    stage.wait_until("the follower's caches are warm", || {
+        second.get("/metrics").contains("assist_operator_objects{kind=\"AgentAssistConfig\"} 1")
+    });
+    assert!(!second.is_leader() && !second.log_text().contains("reconciled"), "{}", second.log_text());
+    assert_eq!(lease(&stage)["leaseTransitions"], 0);
+    let tokens = stage.world().journal().iter().filter(|e| e.call == "T1").count();
+    assert_eq!((tokens, stage.writes().len()), (1, 1), "the follower asks for nothing");
+    drop(first);
+    let killed = Instant::now();
+    stage.apply_config("c1", json!({"config": {"name": "two"}}));
+    stage.wait_until("the other writes", || stage.writes().len() == 2);
+    assert!(killed.elapsed() <= SHORT_LEASE + Duration::from_secs(2), "{:?}", killed.elapsed());
+    stage.wait_ready("c1", "True", "Succeeded");
+    assert!(second.is_leader());
+    assert_eq!(lease(&stage)["leaseTransitions"], 1);
+    assert_eq!((stage.world().config("c1").unwrap()["version"].clone(), stage.writes().len()), (json!(3), 2));
+    stage.assert_invariants();
+}
+
+#[test]
+fn a_leader_that_is_stopped_gives_its_lease_back() {
+    let stage = Stage::replicated("released");
+    stage.world().put_config("c1", json!({"name": "old"}));
+    // Nobody could wait for the end of such a lease.
+    let long = ["--lease-duration=10m", "--lease-renew-deadline=9m", "--lease-retry-period=1s"];
+    let start = |name| stage.replica(name, &stage.plane.operator_kubeconfig(), &long);
+    let mut first = start("first");
+    stage.wait_until("the first leads", || first.is_leader());
+    let second = start("second");
+    // A write is under way: it is finished and recorded before.
+    stage.fault(Fault::new(FaultKind::Delay { before_ms: 0, after_ms: 1_500 }).on(&["C3"]));
+    stage.apply_config("c1", json!({"config": {"name": "one"}}));
+    stage.wait_until("the write took effect", || stage.world().config("c1").unwrap()["version"] == 2);
+    first.signal("TERM");
+    stage.wait_until("the first ends", || !first.is_alive());
+    let object = stage.get("c1");
+    assert_eq!((&object["status"]["history"][0]["version"], object["status"].get("intent")), (&json!("2"), None));
+    let ended = Instant::now();
+    stage.apply_config("c1", json!({"config": {"name": "two"}}));
+    stage.wait_until("the other writes", || stage.writes().len() == 2);
+    assert!(ended.elapsed() < Duration::from_secs(5), "{:?}", ended.elapsed());
+    assert!(second.is_leader() && first.log_text().contains("the lease is released"), "{}", first.log_text());
+    stage.assert_invariants();
+}
+
+#[test]
+fn a_leader_that_was_paused_writes_nothing_when_it_resumes() {
+    let stage = Stage::replicated("paused");
+    let users: Vec<String> = (0..6).map(|n| format!("u{n}")).collect();
+    for id in &users {
+        stage.world().put_user(id, json!({"version": 1, "name": id, "skills": [{"skillId": "billing", "proficiency": 0.1}]}));
+        stage.world().set_metrics(id, Some(json!(350)), Some(json!(4.5)));
+    }
+    stage.world().put_config("c1", json!({"name": "old"}));
+    stage.world().put_prompt("p1", &[]);
+    let (mut first, second) = pair(&stage);
+    // A config whose answer has not come, a promotion on its way, and an evaluation in its midst.
+    stage.fault(delay(0, 4_000, "C3"));
+    stage.fault(delay(1_000, 0, "P2"));
+    stage.fault(delay(1_000, 0, "S2"));
+    stage.apply_ok(&stage.object(
+        "SkillPolicy",
+        "billing",
+        json!({"skillId": "billing", "userIds": users, "mode": "Enforce", "alertThreshold": 0.1}),
+    ));
+    stage.wait_until("two supervisors were told", || count(&stage, "S4") == 2);
+    stage.apply_config("c1", json!({"config": {"name": "one"}}));
+    stage.apply_prompt("p1", json!({"content": "Ask the customer why."}));
+    stage.wait_until("the config was written", || stage.world().config("c1").unwrap()["version"] == 2);
+    first.signal("STOP");
+    stage.wait_until("the other leads", || second.is_leader());
+    stage.world().faults().clear();
+    stage.wait_ready("c1", "True", "Succeeded");
+    stage.wait_ready("pt/p1", "True", "Succeeded");
+    stage.wait_ready("skpol/billing", "True", "Succeeded");
+    stage.apply_config("c1", json!({"config": {"name": "two"}}));
+    stage.wait_ready("c1", "True", "Succeeded");
+    let objects = ["aac/c1", "pt/p1", "skpol/billing", "gorg/org"];
+    let versions = || objects.map(|name| stage.get(name)["metadata"]["resourceVersion"].clone());
+    let (before, mark) = (versions(), stage.mark());
+    first.signal("CONT");
+    stage.wait_until("the first ends by itself", || !first.is_alive());
+    assert!(first.log_text().contains("the lease is lost"), "{}", first.log_text());
+    // Whatever it did it has done by now; a request proves that the other one still works.
+    stage.request_check("c1", "after");
+    assert_eq!(stage.names_since(mark), ["C1"]);
+    assert_eq!(versions()[1..], before[1..], "the status of no object was touched");
+    assert_eq!(stage.get("c1")["status"]["history"][0]["version"], "3");
+    assert_eq!((count(&stage, "C3"), count(&stage, "P2"), count(&stage, "S2"), count(&stage, "S4")), (2, 1, 6, 6));
+    stage.assert_invariants();
+}
+
+#[test]
+fn a_leader_that_cannot_renew_stops_and_nobody_writes_until_one_can() {
+    let stage = Stage::replicated("unrenewed");
+    stage.world().put_config("c1", json!({"name": "old"}));
+    let (mut first, second) = pair(&stage);
+    stage.apply_config("c1", json!({"config": {"name": "one"}}));
+    stage.wait_ready("c1", "True", "Succeeded");
+    // An evaluation is in its midst when the access to the lease goes.
+    let users: Vec<String> = (0..12).map(|n| format!("u{n}")).collect();
+    for id in &users {
+        stage.world().put_user(id, json!({"version": 1, "name": id, "skills": [{"skillId": "billing", "proficiency": 0.1}]}));
+        stage.world().set_metrics(id, Some(json!(350)), Some(json!(4.5)));
+    }
+    stage.fault(delay(1_000, 0, "S2"));
+    stage.apply_ok(&stage.object("SkillPolicy", "billing", json!({"skillId": "billing", "userIds": users, "mode": "Enforce"})));
+    stage.wait_until("it writes", || count(&stage, "S2") >= 1);
+    stage.kubectl(&["delete", "rolebinding", "assist-operator-lease"]);
+    stage.wait_until("the leader ends", || !first.is_alive());
+    stage.wait_until("nothing is in flight", || stage.world().in_flight() == 0);
+    let mark = stage.mark();
+    assert!(count(&stage, "S2") < users.len(), "it ended in the midst");
+    stage.apply_config("c1", json!({"config": {"name": "two"}}));
+    stage.wait_until("the other may not lead either", || second.log_text().contains("the lease could not be"));
+    assert_eq!((stage.names_since(mark), second.is_leader()), (Vec::new(), false));
+    stage.world().faults().clear();
+    stage.allow_lease();
+    stage.wait_ready("c1", "True", "Succeeded");
+    stage.wait_ready("skpol/billing", "True", "Succeeded");
+    assert_eq!((count(&stage, "C3"), count(&stage, "S2")), (2, users.len()));
+    stage.assert_invariants();
+}
+
+#[test]
+fn a_status_that_was_held_up_on_its_way_never_replaces_that_of_the_next_leader() {
+    let stage = Stage::replicated("late");
+    stage.world().put_config("c1", json!({"name": "old"}));
+    let link = Link::to(&stage.plane.url());
+    let mut first = stage.replica("first", &link.kubeconfig(&stage), &SHORT);
+    stage.wait_until("the first leads", || first.is_leader());
+    let second = replica(&stage, "second");
+    stage.wait_until("the org is ready", || condition(&stage.get("gorg/org"), "Ready")["status"] == "True");
+    stage.fault(Fault::new(FaultKind::Delay { before_ms: 0, after_ms: 1_000 }).on(&["C3"]));
+    stage.apply_config("c1", json!({"config": {"name": "one"}}));
+    stage.wait_until("the write took effect", || stage.world().config("c1").unwrap()["version"] == 2);
+    // The answer comes while the lease is still good, and the status that says so gets no farther than here.
+    link.freeze(true);
+    stage.wait_until("the first ends", || !first.is_alive());
+    stage.wait_until("the other leads", || second.is_leader());
+    stage.wait_ready("c1", "True", "Succeeded");
+    stage.apply_config("c1", json!({"config": {"name": "two"}}));
+    stage.wait_ready("c1", "True", "Succeeded");
+    let before = stage.get("c1");
+    assert_eq!(before["status"]["history"][0]["version"], "3");
+    let refused = || {
+        let requests = stage.plane.requests_of(OPERATOR_USER);
+        let patches = requests.iter().filter(|event| {
+            let of = &event["objectRef"];
+            event["verb"] == "patch" && of["namespace"] == stage.namespace.as_str() && of["name"] == "c1"
+        });
+        patches.filter(|event| event["responseStatus"]["code"] == 409).count()
+    };
+    assert_eq!(refused(), 0);
+    link.freeze(false);
+    stage.wait_until("the late status arrives, and is refused", || refused() == 1);
+    assert_eq!(stage.get("c1"), before);
+    assert_eq!(count(&stage, "C3"), 2);
+    stage.assert_invariants();
+}
+
+/// The way from one operator to the API server. What is sent can be held up, and arrives later, also where its sender is gone by then.
+struct Link {
+    port: u16,
+    frozen: Arc<AtomicBool>,
+}
+
+impl Link {
+    fn to(url: &str) -> Self {
+        let server = url.trim_start_matches("https://").to_owned();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let (port, frozen) = (listener.local_addr().unwrap().port(), Arc::new(AtomicBool::new(false)));
+        let gate = frozen.clone();
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let Ok(server) = TcpStream::connect(&server) else { continue };
+                connect(client, server, &gate);
+            }
+        });
+        Self { port, frozen }
+    }
+
+    fn freeze(&self, frozen: bool) {
+        self.frozen.store(frozen, Ordering::SeqCst);
+    }
+
+    /// The operator's kubeconfig for this way.
+    fn kubeconfig(&self, stage: &Stage) -> PathBuf {
+        let text = std::fs::read_to_string(stage.plane.operator_kubeconfig()).unwrap();
+        let path = stage.plane.scratch().join(format!("{}.kubeconfig", stage.namespace));
+        std::fs::write(&path, text.replace(&stage.plane.url(), &format!("https://127.0.0.1:{}", self.port))).unwrap();
+        path
+    }
+}
+
+fn connect(client: TcpStream, server: TcpStream, gate: &Arc<AtomicBool>) {
+    let (mut answers, mut back) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+    thread::spawn(move || {
+        let _ = std::io::copy(&mut answers, &mut back);
+        let _ = back.shutdown(Shutdown::Both);
+    });
+    let (sent, held) = mpsc::channel::<Vec<u8>>();
+    let (mut client, mut server, gate) = (client, server, gate.clone());
+    // Taken from the sender at once: what is unread when it ends would be lost.
+    thread::spawn(move || {
+        let mut buffer = [0; 65_536];
+        while let Ok(count @ 1..) = client.read(&mut buffer) {
+            if sent.send(buffer[..count].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    thread::spawn(move || {
+        let mut was_held = false;
+        for bytes in held {
+            while gate.load(Ordering::SeqCst) {
+                was_held = true;
+                thread::sleep(Duration::from_millis(10));
+            }
+            if server.write_all(&bytes).is_err() {
+                return;
+            }
+        }
+        if was_held {
+            // The API server gives up a request whose connection ends: it is to be answered.
+            thread::sleep(Duration::from_secs(30));
+        }
+        let _ = server.shutdown(Shutdown::Both);
+    });
+}
