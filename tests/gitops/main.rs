@@ -3,10 +3,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
 
-mod chart;
+mod argo;
+mod argocd;
+mod argocd_scripts;
 #[path = "../cluster/control_plane.rs"]
 mod control_plane;
+mod flux;
+mod recorded;
+mod repository;
+mod chart;
 mod monitoring;
+#[allow(dead_code, reason = "the cluster tests use more of it")]
 #[path = "../cluster/stage.rs"]
 mod stage;
 mod tools;

@@ -1,5 +1,4 @@
 //! Where the tools are. `tests/gitops/build` makes them, once for each user of the machine.
-#![allow(dead_code, reason = "the modules that use them come one by one")]
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
