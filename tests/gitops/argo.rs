@@ -87,7 +87,10 @@ impl Argo {
         };
         component("argocd-repo-server", &flags(format!("{} --disable-tls --client-ca-path=", listen(repo, repo_metrics))));
         let common = format!("--namespace {NAMESPACE} --repo-server {} --repo-server-plaintext", at(repo));
-        component("argocd-application-controller", &flags(format!("{common} --metrics-port {metrics} --app-resync 3600")));
+        component(
+            "argocd-application-controller",
+            &flags(format!("{common} --metrics-port {metrics} --app-resync 3600 --persist-resource-health")),
+        );
         let server = format!("{common} {} --disable-auth --insecure", listen(api, api_metrics));
         component("argocd-server", &flags(server));
         Self { plane, api, home, _servers: servers }

@@ -11,7 +11,7 @@ use assist_operator::kinds::KINDS;
 use serde_json::{Value, json};
 
 use crate::control_plane::process::{Scratch, hermetic};
-use crate::recorded::{STATES, compare_or_write, customizations, file, read};
+use crate::recorded::{STATES, compare_or_write, customizations, file, read, yaml};
 use crate::stage::condition;
 use crate::tools;
 
@@ -214,16 +214,97 @@ fn scripts_of_actions_are_offered_where_they_make_sense_and_change_what_they_sho
     }
 }
 
+/// Title and icon of an action, as `discovery.lua` has them.
+fn look(action: &str) -> (&'static str, &'static str) {
+    match action {
+        "reconcile" => ("Reconcile", "fa fa-fw fa-sync"),
+        "suspend" => ("Suspend", "fa fa-fw fa-pause"),
+        "resume" => ("Resume", "fa fa-fw fa-play"),
+        _ => ("Approve plan", "fa fa-fw fa-check"),
+    }
+}
+
+/// Test data of one kind's actions in the form of Argo CD's own repository: its cases, and its files by name.
+fn action_cases(
+    interpreter: &Interpreter,
+    kind: &str,
+    initial: &Value,
+    waiting: Option<&Value>,
+) -> (String, Vec<(String, Value)>) {
+    let mut reconciled = interpreter.act("reconcile", initial);
+    reconciled["metadata"]["annotations"]["assist-operator.dev/reconcile-requested-at"] = json!("0001-01-01T00:00:00Z");
+    let suspended = interpreter.act("suspend", initial);
+    let resumed = interpreter.act("resume", &suspended);
+    let mut files =
+        vec![("initial", initial.clone()), ("suspended", suspended), ("resumed", resumed), ("reconciled", reconciled)];
+    let mut runs =
+        vec![("reconcile", "initial", "reconciled"), ("suspend", "initial", "suspended"), ("resume", "suspended", "resumed")];
+    if let Some(waiting) = waiting {
+        files.extend([("waiting", waiting.clone()), ("approved", interpreter.act("approve", waiting))]);
+        runs.push(("approve", "waiting", "approved"));
+    }
+    let mut cases = format!("{HOW}discoveryTests:\n");
+    for (name, object) in files.iter().filter(|(name, _)| ["initial", "suspended", "waiting"].contains(name)) {
+        let _ = writeln!(cases, "- inputPath: testdata/{name}.yaml\n  result:");
+        let offered = interpreter.actions(object);
+        assert_eq!(offered.len(), actions_of(kind).len(), "{kind}: {offered:?}");
+        for (action, enabled) in offered {
+            let (title, icon) = look(&action);
+            let _ = writeln!(
+                cases,
+                "  - name: {action}\n    displayName: {title}\n    iconClass: {icon}\n    disabled: {}",
+                !enabled
+            );
+        }
+    }
+    cases.push_str("actionTests:\n");
+    for (action, from, to) in runs {
+        let _ =
+            writeln!(cases, "- action: {action}\n  inputPath: testdata/{from}.yaml\n  expectedOutputPath: testdata/{to}.yaml");
+    }
+    (cases, files.into_iter().map(|(name, object)| (format!("{name}.yaml"), object)).collect())
+}
+
+#[test]
+#[ignore = "needs Argo CD: ./test --gitops"]
+fn scripts_come_with_cases_for_the_actions_of_each_kind() {
+    let interpreter = Interpreter::new();
+    for kind in kinds() {
+        let recorded = |state: &str| {
+            let name = format!("{}_{state}", kind.to_lowercase());
+            STATES.iter().any(|state| state.name == name).then(|| read(&name))
+        };
+        let initial = recorded("succeeded").or_else(|| recorded("proposed")).expect("a recording of each kind");
+        let (cases, files) = action_cases(&interpreter, kind, &initial, recorded("awaiting_approval").as_ref());
+        let folder = customizations().join(kind).join("actions");
+        compare_or_write(&folder.join("action_test.yaml"), &cases);
+        for (name, object) in files {
+            compare_or_write(&folder.join("testdata").join(name), &yaml(&object));
+        }
+    }
+}
+
 #[test]
 #[ignore = "needs Argo CD: ./test --gitops"]
 fn scripts_can_be_allowed_to_some_and_not_to_others() {
+    let scratch = Scratch::new();
+    // The command wants to know a cluster, which it never asks.
+    let kubeconfig = scratch.path().join("kubeconfig");
+    let none = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "none",
+        "clusters": [{"name": "none", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "users": [{"name": "none", "user": {}}],
+        "contexts": [{"name": "none", "context": {"cluster": "none", "user": "none"}}],
+    });
+    std::fs::write(&kubeconfig, none.to_string()).expect("write a kubeconfig");
     let allowed = |role: &str, action: &str| {
         let mut argocd = Command::new(tools::path("argocd"));
+        hermetic(&mut argocd).env("HOME", scratch.path()).env("KUBECONFIG", &kubeconfig);
         argocd.args(["admin", "settings", "rbac", "can", role, &format!("action/assist-operator.dev/{action}"), "applications"]);
-        let scratch = Scratch::new();
-        hermetic(&mut argocd).env("HOME", scratch.path());
         argocd.args(["default/genesys", "--policy-file"]).arg(deploy("argocd-rbac-cm.yaml"));
-        String::from_utf8(argocd.output().expect("run argocd").stdout).expect("UTF-8").trim() == "Yes"
+        let answer = String::from_utf8(argocd.output().expect("run argocd").stdout).expect("UTF-8");
+        assert!(["Yes", "No"].contains(&answer.trim()), "{answer}");
+        answer.trim() == "Yes"
     };
     assert!(allowed("role:genesys-approver", "AgentAssistConfig/approve"));
     assert!(!allowed("role:genesys-operator", "AgentAssistConfig/approve"));

@@ -266,7 +266,7 @@ fn record() -> BTreeMap<&'static str, Value> {
 }
 
 /// A document as kubectl prints it: keys in order, so that two recordings of the same state are the same text.
-fn yaml(object: &Value) -> String {
+pub fn yaml(object: &Value) -> String {
     serde_saphyr::to_string(object).expect("a JSON value is YAML")
 }
 
