@@ -25,3 +25,4 @@ mod prompts;
 mod restart;
 mod skill_admission;
 mod skills;
+mod validate;

@@ -1,0 +1,183 @@
+//! The commands from the outside. A file of `tests/cli` is a story: text in, text out.
+//!
+//! ```text
+//! # Words for the reader.
+//! === team/a.yaml        a file of the story's folder, up to the line that is only ===
+//! kind: A
+//! ===
+//! $ assist-operator validate team < team/a.yaml
+//!   | what it prints on stdout
+//!   ! what it prints on stderr
+//!   = 1                  its exit code, where that is not 0
+//! ```
+//!
+//! `UPDATE_GOLDEN=1` writes the answers anew.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// The words of a command line; single quotes keep blanks and patterns.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    for c in line.chars() {
+        match c {
+            '\'' => quoted = !quoted,
+            ' ' if !quoted => words.push(String::new()),
+            c => words.last_mut().unwrap().push(c),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// Runs a command line in a folder, with nothing of the caller's environment that could matter.
+fn run(folder: &Path, line: &str) -> Output {
+    let (line, input) = line.split_once(" < ").map_or((line, None), |(line, input)| (line, Some(input)));
+    let words = words(line);
+    assert_eq!(words.first().map(String::as_str), Some("assist-operator"), "{line}");
+    let input = input.map_or_else(Stdio::null, |path| File::open(folder.join(path)).unwrap().into());
+    Command::new(env!("CARGO_BIN_EXE_assist-operator"))
+        .args(&words[1..])
+        .current_dir(folder)
+        .env_clear()
+        .env("HOME", folder)
+        .stdin(input)
+        .output()
+        .unwrap()
+}
+
+fn answer(output: &Output) -> String {
+    let mut out = String::new();
+    for (mark, bytes) in [('|', &output.stdout), ('!', &output.stderr)] {
+        for line in std::str::from_utf8(bytes).unwrap().lines() {
+            out.push_str(format!("  {mark} {line}").trim_end());
+            out.push('\n');
+        }
+    }
+    if let Some(code) = output.status.code().filter(|code| *code != 0) {
+        out.push_str(&format!("  = {code}\n"));
+    }
+    out
+}
+
+/// The story as it goes now: everything but the answers is kept.
+fn told(story: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let mut out = String::new();
+    let mut lines = story.lines();
+    while let Some(line) = lines.next() {
+        if ["  |", "  !", "  ="].iter().any(|mark| line.starts_with(mark)) {
+            continue;
+        }
+        out.push_str(line);
+        out.push('\n');
+        if let Some(path) = line.strip_prefix("=== ") {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let content: Vec<&str> = lines.by_ref().take_while(|line| *line != "===").collect();
+            let content: String = content.iter().map(|line| format!("{line}\n")).collect();
+            fs::write(path, &content).unwrap();
+            out.push_str(&content);
+            out.push_str("===\n");
+        } else if let Some(line) = line.strip_prefix("$ ") {
+            out.push_str(&answer(&run(folder.path(), line)));
+        }
+    }
+    out
+}
+
+#[test]
+fn every_story_goes_as_it_is_told() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli");
+    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(paths.len() > 2, "{paths:?}");
+    let mut wrong = Vec::new();
+    for path in paths {
+        let story = fs::read_to_string(&path).unwrap();
+        assert!(story.contains("\n$ "), "{} runs nothing", path.display());
+        let now = told(&story);
+        if std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
+            fs::write(&path, &now).unwrap();
+        } else if let Some((was, is)) = story.lines().zip(now.lines()).find(|(was, is)| was != is) {
+            wrong.push(format!("{}\n- {was}\n+ {is}", path.display()));
+        } else if story != now {
+            wrong.push(format!("{}: it is longer or shorter:\n{now}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "UPDATE_GOLDEN=1 writes these anew:\n{}", wrong.join("\n"));
+}
+
+/// `validate` of one file: its exit code, and what it says.
+fn validated(content: &[u8]) -> (i32, String) {
+    let folder = tempfile::tempdir().unwrap();
+    File::create(folder.path().join("a.yaml")).unwrap().write_all(content).unwrap();
+    let output = run(folder.path(), "assist-operator validate a.yaml");
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    (output.status.code().expect("it ends by itself"), text)
+}
+
+#[test]
+fn hostile_files_are_refused_with_a_reason() {
+    let config = |rest: &str| {
+        format!(
+            "apiVersion: assist-operator.dev/v1alpha1\nkind: AgentAssistConfig\nmetadata: {{name: a}}\nspec:\n  orgRef: {{name: o}}\n  configId: c\n  config:\n{rest}\n"
+        )
+    };
+    let bomb: String = (1..30).map(|n| format!("    a{n}: &a{n} [{}]\n", format!("*a{},", n - 1).repeat(9))).collect();
+    let deep = |open: &str, close: &str| config(&format!("    a: {}1{}", open.repeat(400), close.repeat(400)));
+    let blocks: String = (0..400).map(|n| format!("{}a:\n", " ".repeat(4 + n))).collect();
+    for (content, part) in [
+        (config(&format!("    a0: &a0 [x]\n{bomb}")).into_bytes(), "aliases repeat more than 4 MiB"),
+        (config("    a: &a [*a]").into_bytes(), "an alias stands inside of what it names"),
+        (deep("[", "]").into_bytes(), "nested deeper than"),
+        (config(&blocks).into_bytes(), "a.yaml:"),
+        (b"\x00\x01\x02\xff\xfe".to_vec(), "is not UTF-8"),
+        (b"\x7fELF\x00\x00".to_vec(), "control character"),
+        (b"a: b\n\xe2\x28".to_vec(), "a.yaml:2:1: it is not UTF-8"),
+        (b"apiVersion: v1\nkind: A\nmetadata:\n\tname: a\n".to_vec(), "tab"),
+        (b"{{ .Values.x }}\n".to_vec(), "a.yaml:1:"),
+        (b"\"\xe2\x80\xae\": 1\nkind: \"\xe2\x80\xaeA\"\n".to_vec(), "apiVersion is missing"),
+        (config("    a: .inf").into_bytes(), "JSON cannot hold"),
+        (b"just words\n".to_vec(), "this is no manifest"),
+    ] {
+        let (code, text) = validated(&content);
+        assert!(code == 1 && text.contains(part), "{part} in {code} {text}");
+        assert!(!text.contains(['\u{202e}', '\u{1b}', '\0']) && text.len() < 4000, "{text:?}");
+    }
+}
+
+#[test]
+fn long_lines_are_read_and_too_large_files_are_not() {
+    let line = format!(
+        "apiVersion: assist-operator.dev/v1alpha1\nkind: AgentAssistConfig\nmetadata: {{name: a}}\nspec: {{orgRef: {{name: o}}, configId: c, config: {{a: \"{}\"}}}}\n",
+        "x".repeat(1 << 20)
+    );
+    let (code, text) = validated(line.as_bytes());
+    assert!(code == 0 && text.contains("1 manifest valid"), "{text}");
+    let folder = tempfile::tempdir().unwrap();
+    File::create(folder.path().join("a.yaml")).unwrap().set_len(100 << 20).unwrap();
+    let output = run(folder.path(), "assist-operator validate .");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text, "./a.yaml: it is larger than 32 MiB (divide it into several files)\n");
+}
+
+#[cfg(unix)]
+#[test]
+fn links_that_lead_back_and_pipes_do_not_hold_it_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("team");
+    fs::create_dir(&inner).unwrap();
+    fs::write(inner.join("a.yaml"), "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n").unwrap();
+    std::os::unix::fs::symlink("..", inner.join("up")).unwrap();
+    std::os::unix::fs::symlink("a.yaml", inner.join("b.yaml")).unwrap();
+    std::os::unix::fs::symlink("nowhere", inner.join("c.yaml")).unwrap();
+    assert!(Command::new("mkfifo").arg(inner.join("d.yaml")).status().unwrap().success());
+    let output = run(folder.path(), "assist-operator validate . team 'team/*.yaml'");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "1 manifest valid\n");
+}
