@@ -51,7 +51,7 @@ impl Finder<'_> {
         };
         let before = (self.found.len(), self.seen.len());
         for path in matches.flatten() {
-            if path.is_dir() || is_manifest_name(&path) {
+            if path.is_dir() || (path.is_file() && is_manifest_name(&path)) {
                 self.existing(&path, false);
             }
         }
