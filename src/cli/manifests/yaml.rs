@@ -83,6 +83,10 @@ fn unreadable(error: &ScanError) -> Problem {
     let (line, column) = (error.marker().line(), error.marker().col() + 1);
     let tabs = "indent with spaces; YAML allows no tabs there";
     let info = error.info();
+    if info.contains("recursion limit") {
+        let problem = format!("it is nested deeper than {DEEPEST} levels");
+        return Problem { line, column, problem, remedy: "flatten it" };
+    }
     let remedy = if info.contains("tab") { tabs } else { "correct the YAML; templates must be rendered first" };
     Problem { line, column, problem: format!("this is no YAML: {info}"), remedy }
 }
