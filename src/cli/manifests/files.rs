@@ -49,13 +49,14 @@ impl Finder<'_> {
             Ok(matches) => matches,
             Err(error) => return self.complain(path, &format!("it is no pattern: {error}"), "correct it"),
         };
-        let before = (self.found.len(), self.seen.len());
+        let mut matched = false;
         for path in matches.flatten() {
             if path.is_dir() || (path.is_file() && is_manifest_name(&path)) {
+                matched = true;
                 self.existing(&path, false);
             }
         }
-        if before == (self.found.len(), self.seen.len()) {
+        if !matched {
             self.complain(path, "no *.yaml, *.yml or *.json file matches it", "correct the pattern");
         }
     }
