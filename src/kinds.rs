@@ -18,7 +18,7 @@ use crate::controller::kind::{Started, start};
 use crate::controller::orgs::OrgName;
 use crate::controller::reconcile::{Reconcilable, Shared};
 use crate::controller::stream::Watching;
-use crate::engine::offline::{self, Declared, Lookup, Said};
+use crate::engine::offline::{self, Declared, Lookup, SaidOf};
 
 /// A managed kind.
 pub struct KindEntry {
@@ -37,7 +37,7 @@ pub struct KindEntry {
     /// What `export` calls its remote objects, where it can export them.
     pub exported_as: Option<&'static str>,
     /// Checks manifests of it, without a cluster.
-    pub check: fn(&[Declared<'_>], &Lookup<'_>) -> Vec<(usize, Said)>,
+    pub check: fn(&[Declared<'_>], &Lookup<'_>) -> SaidOf,
     /// Exports the remote object of an id.
     pub export: for<'a> fn(&'a Surroundings, &'a OrgName, &'a str, &'a str) -> Export<'a>,
 }

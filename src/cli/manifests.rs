@@ -79,7 +79,7 @@ pub fn load(paths: &[String]) -> Loaded {
         let text = match files::text(&found.path) {
             Ok(text) => text,
             Err(finding) => {
-                loaded.findings.push(finding);
+                loaded.findings.push(*finding);
                 continue;
             }
         };

@@ -124,8 +124,8 @@ pub async fn run(client: Client, options: Options, replica: Option<Replica>, shu
     let server = probes::serve(listener, probes, shutdown.clone());
     let (runs, filled) = (std::mem::take(&mut parts.runs), std::mem::take(&mut parts.filled));
     let work = async {
-        let orgs = run_orgs(&parts, org_writer, triggered, &ready);
-        let (served, (), (), _) = tokio::join!(server, orgs, begin(&parts, filled, &moments), join_all(runs));
+        let orgs = run_orgs(&parts, org_writer, triggered);
+        let (served, (), (), _) = tokio::join!(server, orgs, begin(&parts, filled, &moments, &ready), join_all(runs));
         parts.shared.outbox.finish().await;
         served
     };
@@ -199,13 +199,14 @@ fn assemble(
 }
 
 /// Waits until the stores are filled and this process may work, takes over what the one before left, and looks at everything.
-async fn begin(parts: &Parts, filled: Vec<BoxFuture<'static, bool>>, moments: &Moments) {
+async fn begin(parts: &Parts, filled: Vec<BoxFuture<'static, bool>>, moments: &Moments, ready: &AtomicBool) {
     let (shared, orgs) = (&parts.shared, &parts.context.store);
     let elected = async {
         // The change limit of an org is rebuilt from the statuses of its objects: those come first.
         let all = join_all(filled).await;
         let orgs = orgs.wait_until_ready().await;
         tracing::info!(streaming = parts.streaming, filled = orgs.is_ok() && all.iter().all(|ok| *ok), "watch stores are filled");
+        ready.store(true, Ordering::Relaxed);
         moments.warm.cancel();
         moments.elected.cancelled().await;
     };
@@ -228,9 +229,8 @@ async fn run_orgs(
     parts: &Parts,
     writer: reflector::store::Writer<Guarded<GenesysOrg>>,
     triggered: mpsc::UnboundedReceiver<ObjectRef<Guarded<GenesysOrg>>>,
-    ready: &Arc<AtomicBool>,
 ) {
-    let (context, hook, ready) = (parts.context.clone(), parts.context.clone(), ready.clone());
+    let (context, hook) = (parts.context.clone(), parts.context.clone());
     let events = parts.watching.objects::<GenesysOrg>(writer, move |event| match event {
         Event::Apply(object) | Event::InitApply(object) => hook.written.seen(object),
         Event::Delete(object) => {
@@ -241,10 +241,7 @@ async fn run_orgs(
             hook.shared.outbox.org_is_gone(&name);
             hook.shared.orgs.remove(&name);
         }
-        Event::InitDone => {
-            hook.shared.orgs.ready.store(true, Ordering::Relaxed);
-            ready.store(true, Ordering::Relaxed);
-        }
+        Event::InitDone => hook.shared.orgs.ready.store(true, Ordering::Relaxed),
         Event::Init => {}
     });
     let triggered =

@@ -49,12 +49,15 @@ where
         if !shared.leadership.is_held() {
             return Err(Unwritten::NotLeading);
         }
-        let patch = serde_json::json!({
+        let mut patch = serde_json::json!({
             "apiVersion": K::api_version(&()),
             "kind": K::kind(&()),
-            "metadata": {"name": name, "uid": object.uid(), "resourceVersion": version.map(|version| version.to_string())},
+            "metadata": {"name": name, "uid": object.uid()},
             "status": status,
         });
+        if let Some(version) = version {
+            patch["metadata"]["resourceVersion"] = serde_json::json!(version.to_string());
+        }
         match api.patch_status(&name, &params, &Patch::Apply(&patch)).await {
             Ok(answered) => return Ok(answered),
             Err(error) if is_conflict(&error) => {}

@@ -58,8 +58,11 @@ pub enum Said {
     },
 }
 
+/// What is said of manifests, each with its index.
+pub type SaidOf = Vec<(usize, Said)>;
+
 /// Checks all manifests of a kind. What is said of one stands with its index, in their order.
-pub fn check<K: Kind + DeserializeOwned>(manifests: &[Declared<'_>], texts: &Lookup<'_>) -> Vec<(usize, Said)> {
+pub fn check<K: Kind + DeserializeOwned>(manifests: &[Declared<'_>], texts: &Lookup<'_>) -> SaidOf {
     let mut said = Vec::new();
     let mut claimants: BTreeMap<(String, String, String), Vec<(usize, K)>> = BTreeMap::new();
     let mut compared = 0;

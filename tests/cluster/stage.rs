@@ -1,4 +1,5 @@
 //! A stage for one test: a namespace, a sandbox, and an operator process that watches this namespace under its own role.
+#![allow(dead_code, reason = "every test binary that includes this module uses another part of it")]
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

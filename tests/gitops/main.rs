@@ -6,13 +6,13 @@
 mod argo;
 mod argocd;
 mod argocd_scripts;
+mod chart;
 #[path = "../cluster/control_plane.rs"]
 mod control_plane;
 mod flux;
+mod monitoring;
 mod recorded;
 mod repository;
-mod chart;
-mod monitoring;
 #[allow(dead_code, reason = "the cluster tests use more of it")]
 #[path = "../cluster/stage.rs"]
 mod stage;

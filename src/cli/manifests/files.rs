@@ -103,10 +103,10 @@ fn is_manifest_name(path: &Path) -> bool {
 }
 
 /// The text of a file, or what is wrong with it.
-pub fn text(path: &Path) -> Result<String, Finding> {
+pub fn text(path: &Path) -> Result<String, Box<Finding>> {
     let name = if path == Path::new("-") { "stdin".to_owned() } else { path.to_string_lossy().into_owned() };
     let failed = |error: std::io::Error| {
-        Finding::of_file(&name, format!("it cannot be read: {error}"), "correct the path or its permissions")
+        Box::new(Finding::of_file(&name, format!("it cannot be read: {error}"), "correct the path or its permissions"))
     };
     let mut bytes = Vec::new();
     if name == "stdin" && path == Path::new("-") {
@@ -117,12 +117,12 @@ pub fn text(path: &Path) -> Result<String, Finding> {
     .map_err(failed)?;
     if bytes.len() as u64 > LARGEST {
         let problem = format!("it is larger than {} MiB", LARGEST >> 20);
-        return Err(Finding::of_file(&name, problem, "divide it into several files"));
+        return Err(Finding::of_file(&name, problem, "divide it into several files").into());
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let at = position(&String::from_utf8_lossy(valid));
-        Finding::at(&name, at, "it is not UTF-8", "save it as UTF-8; a binary file is no manifest")
+        Box::new(Finding::at(&name, at, "it is not UTF-8", "save it as UTF-8; a binary file is no manifest"))
     })?;
     let text = match text.strip_prefix('\u{feff}') {
         Some(rest) => rest.to_owned(),
@@ -132,7 +132,7 @@ pub fn text(path: &Path) -> Result<String, Finding> {
         Some(at) => {
             let c = text[at..].chars().next().unwrap_or_default().escape_unicode();
             let problem = format!("it holds the control character {c}, which YAML does not allow");
-            Err(Finding::at(&name, position(&text[..at]), problem, "remove it, or write it as an escape in double quotes"))
+            Err(Finding::at(&name, position(&text[..at]), problem, "remove it, or write it as an escape in double quotes").into())
         }
         None => Ok(text),
     }

@@ -44,7 +44,7 @@ pub fn check(object: &Value, ours: bool) -> Vec<Finding> {
     };
     name(metadata, ours, &mut findings);
     let namespace = text(metadata, "namespace", &mut findings);
-    if let Some(namespace) = namespace.filter(|name| !name.is_empty() && !(is_label(name) && name.len() <= 63)) {
+    if let Some(namespace) = namespace.filter(|name| !name.is_empty() && (!is_label(name) || name.len() > 63)) {
         let problem = format!("{} is no name of a namespace", shown(namespace));
         findings.push(Finding::new("/metadata/namespace", problem, "use at most 63 lower-case letters, digits and -"));
     }
