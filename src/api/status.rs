@@ -4,6 +4,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod field_digest;
+
+pub use field_digest::FieldDigest;
+
 /// Most drift items kept in status.
 pub const MAX_DRIFT: usize = 20;
 /// Most history entries kept in status.
@@ -136,35 +140,6 @@ pub struct AppliedField {
     /// Whether the field did not exist before the operator wrote it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub created: bool,
-}
-
-/// The digest of a declared field: text that takes 16 bytes where it is 32 hex digits, for a store holds one of every field.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
-pub enum FieldDigest {
-    /// 32 lower-case hex digits.
-    Hex([u8; 16]),
-    /// Anything else: a restored snapshot, or what a hand wrote.
-    Text(Box<str>),
-}
-
-impl From<String> for FieldDigest {
-    fn from(text: String) -> Self {
-        let is_hex = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        match u128::from_str_radix(&text, 16) {
-            Ok(number) if is_hex => Self::Hex(number.to_be_bytes()),
-            _ => Self::Text(text.into()),
-        }
-    }
-}
-
-impl From<FieldDigest> for String {
-    fn from(digest: FieldDigest) -> Self {
-        match digest {
-            FieldDigest::Hex(bytes) => format!("{:032x}", u128::from_be_bytes(bytes)),
-            FieldDigest::Text(text) => text.into(),
-        }
-    }
 }
 
 /// A reported difference.
@@ -319,6 +294,10 @@ pub struct AgentResult {
     /// What happened, where it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// Whether a person approved exactly this change, from `current` to `target`: it is written later in the same evaluation without another
+    /// approval.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub approved: bool,
 }
 
 /// What was done about an agent's level.
@@ -395,22 +374,4 @@ pub struct PropagationStatus {
     pub since: Time,
     /// `Pending`, `NoTraffic`, `Verified`, `Unverified` or `TimedOut`.
     pub state: String,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_digest_keeps_its_text() {
-        for text in [
-            "0123456789abcdef0123456789abcdef",
-            "0123456789ABCDEF0123456789abcdef",
-            "+123456789abcdef0123456789abcdef",
-            "",
-            "v7-0",
-        ] {
-            assert_eq!(String::from(FieldDigest::from(text.to_owned())), text);
-        }
-    }
 }

@@ -28,6 +28,12 @@ fn event(warning: bool, reason: &'static str, action: &'static str, note: String
     EventDraft { warning, reason, action, note }
 }
 
+/// An approval that let a plan run. It comes before the event of what was written.
+pub fn approved(verdict: &Verdict<'_>) -> Option<EventDraft> {
+    let Verdict::Converged(Convergence { approved: Some(digest), .. }) = verdict else { return None };
+    Some(event(false, "PlanApproved", "Approve", format!("plan {digest} was approved, and runs")))
+}
+
 /// A write that took effect.
 fn written(convergence: &Convergence) -> Option<EventDraft> {
     let entry = convergence.written.last()?;

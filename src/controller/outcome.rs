@@ -113,6 +113,8 @@ pub enum Next {
 pub struct Outcome {
     /// The status from now on.
     pub status: ManagedStatus,
+    /// An approval that let a plan run.
+    pub approved: Option<EventDraft>,
     /// The event, where something changed.
     pub event: Option<EventDraft>,
     /// When to look again.
@@ -162,7 +164,8 @@ pub fn outcome(verdict: &Verdict<'_>, facts: &Facts<'_>) -> Outcome {
     };
     set_conditions(&mut status, &summary, facts);
     let event = super::event::draft(verdict, facts, &status);
-    Outcome { status, event, next: summary.next, refusal }
+    let approved = super::event::approved(verdict);
+    Outcome { status, approved, event, next: summary.next, refusal }
 }
 
 fn patient(reason: Reason, message: &str, waited: Duration, patience: Duration) -> Summary {

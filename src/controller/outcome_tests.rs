@@ -32,6 +32,7 @@ fn convergence(end: End) -> Convergence {
         retry_after: None,
         alerts: Vec::new(),
         alert_failure: None,
+        approved: None,
         action: None,
         keep_intent: false,
         end,

@@ -286,7 +286,7 @@ async fn conclude<K: Reconcilable>(
         traffic: watched.and_then(|(_, traffic)| traffic),
         now: load::now(),
     };
-    let Outcome { status, event, next, refusal } = outcome(verdict, &facts);
+    let Outcome { status, approved, event, next, refusal } = outcome(verdict, &facts);
     loaded.entry.refusal = refusal.or(loaded.entry.refusal);
     // Its token is answered, what it asked for is still to be done.
     loaded.entry.reads_all |= loaded.due == Due::Requested && !matches!(verdict, Verdict::Converged(_));
@@ -310,7 +310,7 @@ async fn conclude<K: Reconcilable>(
         let done = loaded.entry.recorded.extract_if(.., |id| !open.contains(id)).collect::<Vec<_>>();
         context.shared.outbox.release(&loaded.org, done.iter().map(String::as_str));
     }
-    if let Some(event) = event {
+    for event in approved.into_iter().chain(event) {
         context.shared.events.publish(&event, loaded.object.object_ref(&())).await;
     }
     let next = loaded.entry.next();
@@ -333,6 +333,7 @@ fn log<K: Reconcilable>(loaded: &Loaded<K>, status: &ManagedStatus) {
         due = ?loaded.due,
         reason = outcome::ready_reason(status),
         plan = status.history.first().filter(|_| status.history != loaded.status.history).map(|h| h.digest.as_str()),
+        pending = status.pending_plan.as_ref().map(|pending| pending.digest.as_str()),
         "reconciled"
     );
 }

@@ -1,6 +1,7 @@
 //! The plan as a value: steps by target, each with the guard it was computed under. Printable, serialisable, consumed by
 //! `remote::execute`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Serialize, Serializer};
@@ -302,6 +303,19 @@ impl Plan {
     /// What an evaluation made of each agent; empty for other kinds.
     pub fn agents(&self) -> &[AgentResult] {
         self.evaluated.as_ref().map_or(&[], |evaluated| &evaluated.agents)
+    }
+
+    /// A person has approved the plan: its steps are, also where they are left for a later run of the same evaluation.
+    pub fn approve(&mut self) {
+        let Some(evaluated) = &mut self.evaluated else { return };
+        let targets: BTreeSet<&str> = self.steps.iter().map(|step| step.target.id.as_str()).collect();
+        let agents = evaluated.agents.iter_mut().filter(|agent| targets.contains(agent.user_id.as_str()));
+        agents.for_each(|agent| agent.approved = true);
+    }
+
+    /// Whether a step was approved in an earlier run of the same evaluation.
+    pub fn is_approved(&self, step: &Step) -> bool {
+        self.agents().iter().any(|agent| agent.approved && agent.user_id == step.target.id)
     }
 
     /// All changes as people read them, with the remote object where there are several.

@@ -145,8 +145,7 @@ impl Kind for SkillPolicy {
                 }
                 (Some(_), None) => Metrics::default(),
             };
-            let aimed = known.and_then(|agent| agent.target).and_then(decimal::of_f64);
-            let (agent, step) = Judge { desired, input, id, metrics, aimed }.verdict();
+            let (agent, step) = Judge { desired, input, id, metrics, known: known.copied() }.verdict();
             if let Some(step) = step {
                 if input.policy == Policy::Enforce { plan.steps.push(step) } else { plan.drift.extend(proposed(step)) }
             }
@@ -290,8 +289,8 @@ struct Judge<'a> {
     input: &'a PlanInput<'a>,
     id: &'a str,
     metrics: Metrics,
-    /// The level that this evaluation has arrived at before, where it goes on.
-    aimed: Option<Decimal>,
+    /// What this evaluation has arrived at before, where it goes on.
+    known: Option<&'a AgentResult>,
 }
 
 impl Judge<'_> {
@@ -327,11 +326,14 @@ impl Judge<'_> {
         };
         let from = current.unwrap_or_default();
         // A write that came late was this evaluation's one step.
-        let arrived = self.aimed.filter(|aimed| current.is_some_and(|current| equal_at_two_decimals(current, *aimed)));
+        let aimed = self.known.and_then(|agent| agent.target).and_then(decimal::of_f64);
+        let arrived = aimed.filter(|aimed| current.is_some_and(|current| equal_at_two_decimals(current, *aimed)));
         let to = arrived.unwrap_or_else(|| step(from, score, self.desired.max_step));
         let reason = if to == score { "Scored" } else { "StepLimited" };
         let levels = (current.and_then(as_f64), as_f64(to));
-        let result = |action| AgentResult { current: levels.0, target: levels.1, ..self.result(action, reason) };
+        // Of a level that somebody changed since nobody approved anything.
+        let approved = self.known.is_some_and(|agent| agent.approved && (agent.current, agent.target) == levels);
+        let result = |action| AgentResult { current: levels.0, target: levels.1, approved, ..self.result(action, reason) };
         if current.is_some_and(|current| equal_at_two_decimals(current, to)) {
             return Ok((result(AgentAction::Unchanged), None));
         }
@@ -368,6 +370,7 @@ impl Judge<'_> {
             action,
             reason: reason.to_owned(),
             message: None,
+            approved: false,
         }
     }
 

@@ -353,6 +353,7 @@ fn going_on(extra: &Value, agents: Vec<AgentResult>) -> Scene {
 
 fn result(id: &str, action: AgentAction, reason: &str) -> AgentResult {
     AgentResult {
+        approved: false,
         user_id: id.into(),
         csat: Some(4.5),
         aht: Some(350.0),
@@ -523,6 +524,25 @@ fn a_foreign_change_elsewhere_does_not_void_an_approval() {
     // With the metrics of status, too.
     let resumed = going_on(&none(), vec![result("u1", AgentAction::Pending, "Scored")]);
     assert_eq!(resumed.profile("u1", json!([level(SKILL, 0.1)])).plan().digest(), known);
+}
+
+#[test]
+fn an_approval_covers_its_own_steps_of_the_same_evaluation_and_no_others() {
+    let approved = |known: &AgentResult, live: f64| {
+        let plan = going_on(&none(), vec![known.clone()]).profile("u1", json!([level(SKILL, live)])).plan();
+        plan.is_approved(&plan.steps[0])
+    };
+    let mut first = going_on(&none(), vec![result("u1", AgentAction::Pending, "Scored")]);
+    first = first.profile("u1", json!([level(SKILL, 0.1)]));
+    let mut plan = first.plan();
+    assert!(!plan.is_approved(&plan.steps[0]));
+    plan.approve();
+    assert!(plan.is_approved(&plan.steps[0]));
+    let known = plan.evaluated.unwrap().agents.remove(0);
+    assert!(approved(&known, 0.1));
+    assert!(!approved(&known, 0.2), "somebody changed the level that it starts from");
+    // What status says after that starts from the new level, and yet nobody approved it.
+    assert!(!approved(&AgentResult { approved: false, current: Some(0.2), ..known }, 0.2));
 }
 
 proptest! {

@@ -80,6 +80,8 @@ pub struct Convergence {
     pub alerts: Vec<DueAlert>,
     /// Why an alert could not be sent.
     pub alert_failure: Option<Failure>,
+    /// The digest that a person approved, where that let a plan run.
+    pub approved: Option<String>,
     /// What the last write that took effect did.
     pub action: Option<Action>,
     /// How it ended.
@@ -164,6 +166,7 @@ fn unchanged<K: Remote>(request: &Request<'_, K>, now: jiff::Timestamp) -> Conve
         retry_after: None,
         alerts,
         alert_failure: None,
+        approved: None,
         action: None,
         end: End::Done,
     }

@@ -13,7 +13,7 @@ use super::ledger::{Intended, Ledger};
 use super::run::{MAX_PATHS, Run, not_kept};
 use crate::api::conditions::Reason;
 use crate::api::status::{AppliedField, Intent};
-use crate::engine::{Guard, Plan, Step, Target, display, gate};
+use crate::engine::{Guard, Plan, Step, Target, Why, display, gate};
 
 /// An intent of more writes leaves out the hashes of what was before and after: with 500 writes they alone are 80 KB of status.
 const MANY_STEPS: usize = 20;
@@ -30,11 +30,18 @@ pub(super) enum StepEnd {
 
 impl<K: Remote, L: Ledger> Run<'_, K, L> {
     /// Executes all steps once. `None`: live states were read again, and it is to be planned anew.
-    pub(super) async fn round(&mut self, plan: Plan) -> Option<End> {
+    pub(super) async fn round(&mut self, mut plan: Plan) -> Option<End> {
+        let newly_approved = self.request.approved.filter(|_| self.request.approval_required && !self.is_begun(&plan));
+        if self.request.approval_required {
+            plan.approve();
+            self.out.evaluated.clone_from(&plan.evaluated);
+        }
         let attempts: Vec<Attempt> = plan.steps.iter().map(|step| Attempt::new(step, self.ledger.now())).collect();
         if let Err(why) = self.intend(&plan, &attempts).await {
             return Some(End::Halted(why));
         }
+        self.log(&plan, &attempts, newly_approved);
+        self.out.approved = newly_approved.map(str::to_owned).or(self.out.approved.take());
         self.alone.begin();
         let (mut over, mut again) = (None, false);
         for (step, attempt) in plan.steps.iter().zip(&attempts) {
@@ -62,6 +69,23 @@ impl<K: Remote, L: Ledger> Run<'_, K, L> {
             self.out.plan = Some(plan);
         }
         end
+    }
+
+    /// One line for the writes of a plan; the audit records of several follow it, each with its own id.
+    fn log(&self, plan: &Plan, attempts: &[Attempt], approved: Option<&str>) {
+        let subject = self.request.subject;
+        tracing::info!(
+            kind = subject.kind,
+            namespace = subject.namespace,
+            name = subject.name,
+            org = subject.org,
+            plan = plan.digest(),
+            approved,
+            why = plan.why().map(Why::as_str),
+            writes = attempts.len(),
+            audit_id = attempts.first().map(|attempt| attempt.step.audit_id.as_str()),
+            "writing"
+        );
     }
 
     /// One step of a round.

@@ -17,7 +17,7 @@ use crate::api::status::{AppliedField, Intent};
 use crate::engine::gate::{self, Gate, GateInput};
 use crate::engine::kind::{Blocked, Unfinished, Versions};
 use crate::engine::memory::Memory;
-use crate::engine::{Change, Observed, Plan, PlanInput, Target, Why, display};
+use crate::engine::{Change, Observed, Plan, PlanInput, Step, Target, Why, display};
 use crate::genesys::Session;
 
 /// How often a target is read again because the wait for a call took too long.
@@ -264,13 +264,11 @@ impl<'a, K: Remote, L: Ledger> Run<'a, K, L> {
         let request = self.request;
         let not_kept = self.kept_nothing(plan);
         let digest = gate::approval_digest(plan, &request.status.history);
-        let begun =
-            plan.steps.iter().all(|s| self.approved.iter().any(|(target, changes)| (target, changes) == (&s.target, &s.changes)));
         gate::decide(
             plan,
             &GateInput {
                 approval_required: request.approval_required,
-                approved: if begun { Some(digest.as_str()) } else { request.approved },
+                approved: if self.is_begun(plan) { Some(digest.as_str()) } else { request.approved },
                 limited_until: plan.why().and_then(|why| self.ledger.limited_until(why)),
                 not_kept: not_kept.as_deref(),
                 refused: request.refused,
@@ -283,6 +281,13 @@ impl<'a, K: Remote, L: Ledger> Run<'a, K, L> {
                 now: self.ledger.now(),
             },
         )
+    }
+
+    /// Whether all that is planned was approved before, in this run or in an earlier one of the same evaluation.
+    pub(super) fn is_begun(&self, plan: &Plan) -> bool {
+        let known =
+            |step: &Step| self.approved.iter().any(|(target, changes)| (target, changes) == (&step.target, &step.changes));
+        self.request.approval_required && plan.steps.iter().all(|step| known(step) || plan.is_approved(step))
     }
 
     /// The loop breaker: the live version is the one that this object wrote last, and yet declared fields differ.
