@@ -15,6 +15,7 @@ mod conflict;
 mod control_plane;
 mod deletion;
 mod documents;
+mod failover;
 mod fleet;
 mod latency;
 mod memory;
@@ -82,6 +83,7 @@ const FIGURES: &[Figure] = &[
     ("skills", "memory with five times as many skill profiles, of 20 skills each", skills::measure),
     ("policy", "an evaluation of 500 agents, edits in the midst of it, and one without a change", policy::measure),
     ("audit", "a webhook that is down for ten minutes while 500 writes happen", audit::measure),
+    ("failover", "two replicas, the leader killed again and again in the midst of writes", failover::measure),
     ("fleet", "first convergence of many at 600 calls a minute, and edits in the midst of it", fleet::measure),
 ];
 

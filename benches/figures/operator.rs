@@ -17,6 +17,7 @@ const INTRODUCE: &str = r#"echo $$ > "$0"; exec env "$@""#;
 pub struct Operator {
     server: Server,
     pid: u32,
+    port: u16,
 }
 
 /// Memory by `/proc/PID/status`, in MiB.
@@ -35,6 +36,11 @@ pub struct Memory {
 impl Operator {
     /// Starts it for one namespace, and waits until its watch stores are filled.
     pub fn start(options: &Options, namespace: &str) -> Self {
+        Self::with(options, namespace, &[])
+    }
+
+    /// The same with further arguments.
+    pub fn with(options: &Options, namespace: &str, extra: &[&str]) -> Self {
         let plane = shared();
         let [port] = free_ports::<1>();
         let pid_file = plane.scratch().join(format!("{namespace}.{port}.pid"));
@@ -45,8 +51,9 @@ impl Operator {
         let run = ["run", "--namespace", namespace, "--allow-custom-endpoints", "--listen"];
         args.extend(run.iter().map(|arg| (*arg).to_owned()));
         args.push(format!("127.0.0.1:{port}"));
+        args.extend(extra.iter().map(|arg| (*arg).to_owned()));
         let server = Server::spawn(Path::new("/bin/sh"), &args, log_of(plane, namespace));
-        let mut operator = Self { server, pid: 0 };
+        let mut operator = Self { server, pid: 0, port };
         plane.wait_until("the operator is ready", || {
             assert!(operator.server.is_alive(), "the operator ended:\n{}", operator.server.log_tail());
             get(port, "/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
@@ -65,6 +72,16 @@ impl Operator {
             std::thread::sleep(Duration::from_millis(10));
         }
         began.elapsed()
+    }
+
+    /// Ends it with `kill -9`.
+    pub fn kill(self) {
+        drop(self);
+    }
+
+    /// Whether it says that it leads.
+    pub fn is_leader(&self) -> bool {
+        get(self.port, "/metrics").is_some_and(|answer| answer.lines().any(|line| line == "assist_operator_is_leader 1"))
     }
 
     /// Its memory now.

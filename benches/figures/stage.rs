@@ -42,7 +42,7 @@ fn install(plane: &ControlPlane, options: &Options) {
 }
 
 fn output_of(options: &Options, command: &str) -> String {
-    let output = Command::new(&options.operator).arg(command).output().expect("the operator's binary runs");
+    let output = Command::new(&options.operator).args(command.split(' ')).output().expect("the operator's binary runs");
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("UTF-8")
 }
@@ -118,6 +118,16 @@ impl Stage {
             json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "genesys"}, "stringData": data}),
             json!({"apiVersion": api, "kind": "GenesysOrg", "metadata": {"name": "org"}, "spec": spec}),
         ]));
+    }
+
+    /// Lets the operator take part in the election of a leader.
+    pub fn allow_lease(&self) {
+        self.plane.apply_ok(&output_of(&self.options, &format!("rbac --lease-namespace {}", self.namespace)));
+        self.apply(&json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "assist-operator-lease"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "assist-operator-lease"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": OPERATOR_USER}],
+        }));
     }
 
     /// `kubectl apply`: the moment at which it returned.

@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_lease_is_bound_to_its_name_wherever_that_is_possible() {
-        let [create, held] = lease_rules("mine").try_into().unwrap();
+        let [create, held] = bound(rules().unwrap().lease, "mine").try_into().unwrap();
         assert_eq!((&create["verbs"], create.get("resourceNames")), (&json!(["create"]), None));
         assert_eq!((&held["verbs"], &held["resourceNames"]), (&json!(["get", "update"]), &json!(["mine"])));
         let printed = yaml(&Args { lease_name: "mine".to_owned(), lease_namespace: Some("here".to_owned()) }).unwrap();

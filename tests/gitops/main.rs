@@ -13,7 +13,6 @@ mod flux;
 mod monitoring;
 mod recorded;
 mod repository;
-#[allow(dead_code, reason = "the cluster tests use more of it")]
 #[path = "../cluster/stage.rs"]
 mod stage;
 mod tools;
