@@ -5,10 +5,11 @@
 #   docker buildx build --platform linux/amd64,linux/arm64 -t assist-operator:dev .
 
 # Compiles on the machine's own architecture for that of the image, so that no emulator is needed.
-FROM --platform=$BUILDPLATFORM docker.io/library/rust:1.92-slim-bookworm AS build
+FROM --platform=$BUILDPLATFORM docker.io/library/rust:1.95-slim-bookworm AS build
 ARG TARGETARCH
-RUN apt-get update \
- && apt-get install --yes --no-install-recommends ca-certificates clang lld llvm musl-tools \
+RUN dpkg --add-architecture "$TARGETARCH" \
+ && apt-get update \
+ && apt-get install --yes --no-install-recommends ca-certificates clang llvm "musl-dev:$TARGETARCH" \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 RUN case "$TARGETARCH" in \
@@ -21,11 +22,12 @@ COPY Cargo.toml Cargo.lock ./
 COPY src ./src
 # The benchmark is named in Cargo.toml; it is not built.
 COPY benches ./benches
-# C of the TLS library is compiled by clang for any target, and linked with the musl that Rust brings.
+# C of the TLS library is compiled by clang for any target, with the headers of its musl; rust-lld links it with the musl that Rust brings.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,id=target-$TARGETARCH \
     target=$(cat /target) && name=$(echo "$target" | tr a-z- A-Z_) \
- && export "CC_$(echo "$target" | tr - _)=clang" "AR_$(echo "$target" | tr - _)=llvm-ar" \
+ && lower=$(echo "$target" | tr - _) && export "CC_$lower=clang" "AR_$lower=llvm-ar" \
+           "CFLAGS_$lower=-nostdlibinc -isystem /usr/include/${target%%-*}-linux-musl" \
            "CARGO_TARGET_${name}_LINKER=rust-lld" \
  && cargo build --locked --profile dist --target "$target" --bin assist-operator \
  && cp "target/$target/dist/assist-operator" /assist-operator

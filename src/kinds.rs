@@ -81,8 +81,8 @@ pub fn crds() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
     others.into_iter().chain(of_kinds).map(|(crd, parts)| schema::finish(crd, parts)).collect()
 }
 
-/// The plurals of the kinds whose status shows results of single agents: personal data, which not everybody who may look at an
-/// installation may read.
-pub fn personal() -> Vec<String> {
-    KINDS.iter().filter(|kind| kind.parts.contains(&"agents")).map(|kind| (kind.crd)().spec.names.plural).collect()
+/// The plurals of the kinds whose status has an optional part. `agents`: results of single agents, which is personal data. `alerts`: they
+/// send alerts, and look at the live object before each.
+pub fn with_part(part: &str) -> Vec<String> {
+    KINDS.iter().filter(|kind| kind.parts.contains(&part)).map(|kind| (kind.crd)().spec.names.plural).collect()
 }

@@ -330,7 +330,7 @@ fn the_viewer_reads_no_personal_data_and_nobody_but_the_operator_writes_a_status
         let has = |list: &Value, what: &str| list.as_array().unwrap().iter().any(|item| item == what || item == "*");
         rules.iter().any(|rule| has(&rule["resources"], resource) && has(&rule["verbs"], verb))
     };
-    assert_eq!(kinds::personal(), ["skillpolicies"]);
+    assert_eq!(kinds::with_part("agents"), ["skillpolicies"]);
     for crd in kinds::crds().unwrap() {
         let plural = crd.spec.names.plural;
         let status = format!("{plural}/status");
