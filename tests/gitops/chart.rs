@@ -391,9 +391,9 @@ fn an_operator_of_one_namespace_needs_only_the_roles_of_its_release() {
     release.converge();
     release.assert_nothing_denied();
     // And it may not look anywhere else.
-    for what in ["secrets", "agentassistconfigs.assist-operator.dev"] {
+    for (verb, what) in [("get", "secrets"), ("list", "agentassistconfigs.assist-operator.dev")] {
         let can = |namespace: &str| {
-            stage.plane.kubectl(&["auth", "can-i", "get", what, "-n", namespace, "--as", &release.user]).success()
+            stage.plane.kubectl(&["auth", "can-i", verb, what, "-n", namespace, "--as", &release.user]).success()
         };
         assert!(can(&stage.namespace) && !can("default"), "{what}");
     }
