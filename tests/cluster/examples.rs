@@ -19,7 +19,7 @@ fn every_example_is_accepted_and_the_refused_ones_are_refused() {
     stage.kill_operator();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let mut seen = 0;
-    for folder in ["sandbox", "features"] {
+    for folder in ["sandbox", "features", "team/org", "team/assist"] {
         for entry in std::fs::read_dir(root.join(folder)).unwrap() {
             let path = entry.unwrap().path();
             let flag = if path.is_dir() { "-k" } else { "-f" };
@@ -34,5 +34,5 @@ fn every_example_is_accepted_and_the_refused_ones_are_refused() {
             seen += 1;
         }
     }
-    assert!(seen >= 16, "{seen} examples");
+    assert!(seen >= 19, "{seen} examples");
 }

@@ -17,13 +17,18 @@ type verdict struct {
 }
 
 func judge() error {
-	var objects []map[string]any
+	var objects []json.RawMessage
 	if err := json.NewDecoder(os.Stdin).Decode(&objects); err != nil {
 		return fmt.Errorf("stdin is no JSON array of objects: %w", err)
 	}
 	verdicts := make([]verdict, 0, len(objects))
 	for index, object := range objects {
-		result, err := status.Compute(&unstructured.Unstructured{Object: object})
+		// Not a plain map: whole numbers must stay whole.
+		parsed := &unstructured.Unstructured{}
+		if err := parsed.UnmarshalJSON(object); err != nil {
+			return fmt.Errorf("object %d: %w", index, err)
+		}
+		result, err := status.Compute(parsed)
 		if err != nil {
 			return fmt.Errorf("object %d: %w", index, err)
 		}
