@@ -197,7 +197,7 @@ impl Drop for Watch {
 fn environment(plane: &ControlPlane, home: &Path, name: &str) -> Vec<String> {
     let helpers = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gitops/tools/argocd");
     let tools = tools::path("kustomize").parent().expect("a folder").display().to_string();
-    let path = std::env::var("PATH").unwrap_or_default();
+    let path = std::env::var_os("PATH").unwrap_or_default().into_string().unwrap_or_default();
     let dir = home.display();
     [
         format!("PATH={}:{tools}:{path}", helpers.display()),

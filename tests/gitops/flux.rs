@@ -81,7 +81,7 @@ impl Flux {
         let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         let object = json!({"apiVersion": "source.toolkit.fluxcd.io/v1", "kind": "ExternalArtifact", "metadata": {"name": name, "namespace": NAMESPACE}});
         self.plane.apply_ok(&object.to_string());
-        let now = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).expect("now").to_string();
+        let now = assist_operator::clock::now().to_string();
         let revision = format!("main@sha1:{commit}");
         let status = json!({"status": {
             "artifact": {
