@@ -14,6 +14,5 @@ mod monitoring;
 mod recorded;
 mod repository;
 #[path = "../cluster/stage.rs"]
-#[allow(dead_code, reason = "the cluster tests use other parts of it")]
 mod stage;
 mod tools;
