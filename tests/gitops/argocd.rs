@@ -228,6 +228,15 @@ fn actions_of_argo_cd_approve_a_plan_ask_for_a_check_suspend_and_resume() {
     let object = team.stage.wait_ready("retail-assist", "False", "AwaitingApproval");
     let shown = team.wait_object(team.app(), "AgentAssistConfig", "Suspended");
     assert_eq!(shown["health"]["message"], condition(&object, "Ready")["message"]);
+    // With the annotation the Application does not count it, although the plan waits.
+    let annotated = "  name: retail-assist\n  annotations:\n    argocd.argoproj.io/ignore-healthcheck: \"true\"\n";
+    let commit = team.repository.change(CONFIG, "  name: retail-assist\n", annotated);
+    team.argo.refresh(team.app());
+    team.argo.wait_status(team.app(), "Synced", "Healthy", Some(&commit));
+    team.stage.wait_ready("retail-assist", "False", "AwaitingApproval");
+    let commit = team.repository.revert();
+    team.argo.refresh(team.app());
+    team.argo.wait_status(team.app(), "Synced", "Suspended", Some(&commit));
     assert!(team.stage.writes().is_empty(), "nothing is written before the approval");
     let act = |action: &str| team.argo.act(team.app(), "AgentAssistConfig", "retail-assist", action);
     act("approve");
