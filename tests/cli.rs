@@ -5,6 +5,11 @@
 //! === team/a.yaml        a file of the story's folder, up to the line that is only ===
 //! kind: A
 //! ===
+//! % sandbox              from here on a Genesys serves at http://sandbox, with what is in it from the start
+//! % foreign config retail-assist /parameters/maxSuggestions 5
+//!                        somebody else changes a member of a configuration
+//! % calls                the calls since the last time, but for those for tokens; `% calls in any order` sorts them
+//! % NAME=VALUE           a variable of the environment of all further commands
 //! $ assist-operator validate team < team/a.yaml
 //!   | what it prints on stdout
 //!   ! what it prints on stderr
@@ -19,6 +24,11 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+
+use assist_operator::sandbox::{Actor, Options, Sandbox};
+
+/// What stands for the address of the sandbox.
+const PLACE: &str = "http://sandbox";
 
 /// The words of a command line; single quotes keep blanks and patterns.
 fn words(line: &str) -> Vec<String> {
@@ -35,8 +45,62 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
+/// What stands around the commands of a story.
+#[derive(Default)]
+struct Stage {
+    environment: Vec<(String, String)>,
+    sandbox: Option<(tokio::runtime::Runtime, Sandbox)>,
+    seen: u64,
+}
+
+impl Stage {
+    fn url(&self) -> &str {
+        self.sandbox.as_ref().map_or(PLACE, |(_, sandbox)| sandbox.url())
+    }
+
+    /// Carries out a line that begins with `%`; what it says.
+    fn direct(&mut self, line: &str) -> String {
+        if line == "sandbox" {
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            let sandbox = runtime.block_on(Sandbox::start(Options::default())).unwrap();
+            self.sandbox = Some((runtime, sandbox));
+            return String::new();
+        }
+        if let Some((name, value)) = line.split_once('=').filter(|(name, _)| !name.contains(' ')) {
+            self.environment.push((name.to_owned(), value.to_owned()));
+            return String::new();
+        }
+        let (_, sandbox) = self.sandbox.as_ref().unwrap();
+        let world = sandbox.world();
+        if let Some(rest) = line.strip_prefix("foreign config ") {
+            let parts: Vec<&str> = rest.splitn(3, ' ').collect();
+            let value = serde_json::from_str(parts[2]).unwrap();
+            assert!(world.edit_config(parts[0], |document| *document.pointer_mut(parts[1]).unwrap() = value));
+            return String::new();
+        }
+        let is_sorted = line == "calls in any order";
+        assert!(is_sorted || line == "calls", "% {line}");
+        let calls = world.journal_since(self.seen);
+        self.seen = calls.last().map_or(self.seen, |call| call.seq);
+        let calls = calls.iter().filter(|call| call.actor == Actor::Client && call.call != "T1");
+        let mut calls: Vec<String> =
+            calls.map(|call| format!("  | {} {}\n", call.call, call.target.as_deref().unwrap_or_default())).collect();
+        if is_sorted {
+            calls.sort();
+        }
+        calls.concat()
+    }
+}
+
 /// Runs a command line in a folder, with nothing of the caller's environment that could matter.
 fn run(folder: &Path, line: &str) -> Output {
+    run_on(&Stage::default(), folder, line)
+}
+
+fn run_on(stage: &Stage, folder: &Path, line: &str) -> Output {
+    let line = line.replace(PLACE, stage.url());
+    let line = line.as_str();
     let (line, input) = line.split_once(" < ").map_or((line, None), |(line, input)| (line, Some(input)));
     let words = words(line);
     assert_eq!(words.first().map(String::as_str), Some("assist-operator"), "{line}");
@@ -46,6 +110,7 @@ fn run(folder: &Path, line: &str) -> Output {
         .current_dir(folder)
         .env_clear()
         .env("HOME", folder)
+        .envs(stage.environment.iter().map(|(name, value)| (name, value)))
         .stdin(input)
         .output()
         .unwrap()
@@ -68,6 +133,7 @@ fn answer(output: &Output) -> String {
 /// The story as it goes now: everything but the answers is kept.
 fn told(story: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
+    let mut stage = Stage::default();
     let mut out = String::new();
     let mut lines = story.lines();
     while let Some(line) = lines.next() {
@@ -81,11 +147,13 @@ fn told(story: &str) -> String {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             let content: Vec<&str> = lines.by_ref().take_while(|line| *line != "===").collect();
             let content: String = content.iter().map(|line| format!("{line}\n")).collect();
-            fs::write(path, &content).unwrap();
+            fs::write(path, content.replace(PLACE, stage.url())).unwrap();
             out.push_str(&content);
             out.push_str("===\n");
         } else if let Some(line) = line.strip_prefix("$ ") {
-            out.push_str(&answer(&run(folder.path(), line)));
+            out.push_str(&answer(&run_on(&stage, folder.path(), line)).replace(stage.url(), PLACE));
+        } else if let Some(line) = line.strip_prefix("% ") {
+            out.push_str(&stage.direct(line));
         }
     }
     out

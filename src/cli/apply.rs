@@ -162,12 +162,5 @@ fn tell(out: &mut impl Write, applied: &Applied) -> io::Result<()> {
 }
 
 fn stopped(stop: &Stop) -> String {
-    // The controller's words name its annotation; here it is an option.
-    let message = match stop.reason {
-        crate::api::conditions::Reason::AwaitingApproval => {
-            "it waits for approval; run apply again with --approve and the digest of this plan".to_owned()
-        }
-        _ => stop.message.clone(),
-    };
-    format!("{}: {message}", stop.reason.as_str())
+    format!("{}: {}", stop.reason.as_str(), stop.message)
 }

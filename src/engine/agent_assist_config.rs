@@ -148,11 +148,30 @@ impl Kind for AgentAssistConfig {
         let mut content = json_util::without(&Self::content(state), &refused);
         content = Ignore::new(SERVER_OWNED).strip(&content, &mut Vec::new());
         without_nulls(&mut content);
+        if let Some(path) = unfaithful(&content) {
+            let path = super::display::path(&path);
+            return Err(format!(
+                "{path} does not reach Kubernetes as it is: it rounds whole numbers of more than 63 bits, and kubectl drops null members"
+            ));
+        }
         Ok(json!({"configId": id, "config": content}))
     }
 
     fn propagation(desired: &Desired) -> Option<Watch> {
         desired.propagation.clone()
+    }
+}
+
+/// The first value that a manifest cannot carry: a whole number that Kubernetes rounds, or a null member in an object of a list.
+fn unfaithful(value: &Value) -> Option<String> {
+    match value {
+        Value::Number(number) => (number.is_u64() && number.as_i64().is_none()).then(String::new),
+        Value::Array(items) => items.iter().enumerate().find_map(|(index, item)| Some(format!("/{index}{}", unfaithful(item)?))),
+        Value::Object(map) => map.iter().find_map(|(name, item)| {
+            let below = if item.is_null() { Some(String::new()) } else { unfaithful(item) };
+            Some(format!("{}{}", pointer::join(std::slice::from_ref(name)), below?))
+        }),
+        _ => None,
     }
 }
 

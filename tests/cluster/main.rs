@@ -26,3 +26,4 @@ mod restart;
 mod skill_admission;
 mod skills;
 mod validate;
+mod workflow;

@@ -103,6 +103,10 @@ impl<K: Reconcilable + Serialize> Of<K> {
         let digest = approval_digest(&plan, &prepared.status.history);
         applied.plan = Some((plan, digest.clone()));
         let approved = orders.approved.contains(&digest).then_some(digest.as_str());
+        if prepared.approval && approved.is_none() {
+            let message = "run apply again with --approve and the digest of this plan";
+            return Err(Stop::new(Reason::AwaitingApproval, message));
+        }
         let end = self.until_settled(around, &prepared, approved, orders.patience).await;
         if let Some(sink) = sink {
             applied.undelivered = audit::deliver(&sink, &prepared.ledger.audited()).await.err();
