@@ -20,6 +20,7 @@ mod fleet;
 mod latency;
 mod memory;
 mod operator;
+mod plan;
 mod policy;
 mod prompts;
 mod rounds;
@@ -84,6 +85,7 @@ const FIGURES: &[Figure] = &[
     ("policy", "an evaluation of 500 agents, edits in the midst of it, and one without a change", policy::measure),
     ("audit", "a webhook that is down for ten minutes while 500 writes happen", audit::measure),
     ("failover", "two replicas, the leader killed again and again in the midst of writes", failover::measure),
+    ("plan", "a plan of many objects without a cluster", plan::measure),
     ("fleet", "first convergence of many at 600 calls a minute, and edits in the midst of it", fleet::measure),
 ];
 
