@@ -12,7 +12,6 @@ use super::plan;
 use super::project::applied::{Applied, Ended, Orders};
 use super::project::surroundings::Surroundings;
 use super::project::{self, Sources, Stop};
-use crate::api::common::GoDuration;
 use crate::engine::display;
 
 const NAME: Style = Style::new().bold();
@@ -30,15 +29,11 @@ pub struct Args {
     #[arg(long, value_name = "DIGEST")]
     approve: Vec<String>,
     /// How long an object is tried again after a conflict or an outage
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = super::duration)]
     timeout: Duration,
     /// Show no text of prompts and settings, only lengths and digests
     #[arg(long)]
     redact: bool,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    GoDuration(text.to_owned()).get().ok_or_else(|| "write it as 90s, 10m or 1h30m".to_owned())
 }
 
 /// What became of all objects.

@@ -1,7 +1,6 @@
 //! `approve`: lets exactly one waiting plan run. The annotation is bound to the digest and to the object as it was shown.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,8 +12,8 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::fleet::{self, Member};
+use super::kubernetes::Access;
 use super::project::cluster::Cluster;
-use crate::api::common::GoDuration;
 use crate::api::{APPROVE_PLAN, GROUP};
 use crate::engine::display;
 
@@ -37,18 +36,10 @@ pub struct Args {
     #[arg(short, long)]
     namespace: Option<String>,
     /// Wait until the plan has run, at most so long
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "2m", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "2m", value_parser = super::duration)]
     wait: Option<Duration>,
-    /// Kubeconfig to use; otherwise what kubectl would use
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig
-    #[arg(long, value_name = "NAME")]
-    context: Option<String>,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    GoDuration(text.to_owned()).get().ok_or_else(|| "write it as 90s, 10m or 1h30m".to_owned())
+    #[command(flatten)]
+    access: Access,
 }
 
 /// Approves, or shows what waits. 0: approved (and, with `--wait`, ready), or nothing waits; 2: something waits; 1: it failed.
@@ -56,7 +47,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// An object or a plan that is not there, a digest that is another plan's, or a cluster that refuses.
 pub async fn main(args: Args) -> anyhow::Result<ExitCode> {
-    let cluster = Cluster::connect(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
+    let cluster = args.access.connect().await?;
     let Some(object) = &args.object else { return all(&cluster, args.namespace.as_deref()).await };
     let namespace = args.namespace.as_deref().unwrap_or("default");
     let (kind, name) = object.split_once('/').context("name the object as KIND/NAME, for example aac/retail-assist")?;

@@ -1,7 +1,6 @@
 //! `get`: the fleet of a cluster in a table, or as JSON.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
@@ -10,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::fleet::{self, Member, OrgMember};
-use super::project::cluster::Cluster;
+use super::kubernetes::Access;
 use crate::clock;
 use crate::engine::display;
 
@@ -31,12 +30,8 @@ pub struct Args {
     /// How it is printed
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
-    /// Kubeconfig to use; otherwise what kubectl would use
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig
-    #[arg(long, value_name = "NAME")]
-    context: Option<String>,
+    #[command(flatten)]
+    access: Access,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -54,7 +49,7 @@ enum Output {
 /// # Errors
 /// A cluster that cannot be asked.
 pub async fn main(args: Args) -> anyhow::Result<ExitCode> {
-    let cluster = Cluster::connect(args.kubeconfig.as_deref(), args.context.as_deref()).await?;
+    let cluster = args.access.connect().await?;
     let namespace = args.namespace.as_deref();
     let orgs = fleet::orgs(&cluster, namespace).await?;
     let mut members = fleet::members(&cluster, namespace).await?;

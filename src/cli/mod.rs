@@ -7,6 +7,7 @@ mod demo;
 mod export;
 mod fleet;
 mod get;
+mod kubernetes;
 mod ledger;
 mod logging;
 pub mod manifests;
@@ -19,8 +20,11 @@ mod sandbox;
 mod validate;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+
+use crate::api::common::GoDuration;
 
 /// GitOps for Genesys Cloud agent assist.
 #[derive(Debug, Parser)]
@@ -75,4 +79,9 @@ pub async fn main(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Validate(args) => validate::main(&args)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A duration on the command line.
+fn duration(text: &str) -> Result<Duration, String> {
+    GoDuration(text.to_owned()).get().ok_or_else(|| "write it as 90s, 10m or 1h30m".to_owned())
 }

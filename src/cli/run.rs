@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use clap::Args as ClapArgs;
 use kube::client::ClientBuilder;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use url::Url;
 
+use super::kubernetes;
 use super::logging::{self, LogFormat};
-use crate::api::common::GoDuration;
 use crate::controller::lease::LeaseOptions;
 use crate::controller::{self, Options, Replica};
 use crate::engine::genesys_org::AllowedEndpoints;
@@ -55,13 +54,13 @@ pub struct Args {
     #[arg(long, value_name = "NAMESPACE")]
     lease_namespace: Option<String>,
     /// So long after its last renewal another replica may take the Lease
-    #[arg(long, default_value = "15s", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, default_value = "15s", value_name = "DURATION", value_parser = super::duration)]
     lease_duration: Duration,
     /// So long after the last renewal its holder stops writing; shorter than the duration
-    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = super::duration)]
     lease_renew_deadline: Duration,
     /// Time between two renewals; at most half the deadline
-    #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = super::duration)]
     lease_retry_period: Duration,
     /// Format of the log; its filter is taken from ASSIST_OPERATOR_LOG or RUST_LOG
     #[arg(long, value_enum, default_value = "text")]
@@ -71,7 +70,8 @@ pub struct Args {
 /// Runs until SIGTERM or SIGINT.
 pub async fn main(args: Args) -> anyhow::Result<()> {
     logging::start(args.log_format)?;
-    let config = config(args.kubeconfig.as_deref()).await?;
+    let mut config = kubernetes::config(args.kubeconfig.as_deref(), None).await?;
+    config.headers.clear();
     let replica = args.replica(&config)?;
     let client = client(config)?;
     let shutdown = CancellationToken::new();
@@ -119,26 +119,8 @@ impl Args {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    GoDuration(text.to_owned()).get().ok_or_else(|| "a duration is written like 15s or 1m".to_owned())
-}
-
 /// A client that keeps the limits. What a watch takes is its place until it begins; the stream is not limited.
 fn client(config: Config) -> kube::Result<Client> {
     let limits = ServiceBuilder::new().concurrency_limit(MAX_CALLS).timeout(LONGEST_CALL).into_inner();
     Ok(ClientBuilder::try_from(config)?.with_layer(&limits).build())
-}
-
-async fn config(path: Option<&Path>) -> anyhow::Result<Config> {
-    let mut config = match path {
-        Some(path) => {
-            let file = Kubeconfig::read_from(path).map_err(|error| anyhow::anyhow!("kubeconfig {}: {error}", path.display()))?;
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?
-        }
-        None => Config::infer().await.map_err(|error| {
-            anyhow::anyhow!("no cluster to connect to: {error}; give --kubeconfig, set KUBECONFIG, or run in a pod")
-        })?,
-    };
-    config.headers.clear();
-    Ok(config)
 }

@@ -3,12 +3,10 @@
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
-use std::path::Path;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::ListParams;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Config, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -34,32 +32,13 @@ impl<K> Namespaced for K where
 {
 }
 
-/// The configuration that `kubectl` would use, or that of a file and a context.
-///
-/// # Errors
-/// What is missing, and how to name a cluster.
-pub async fn config(path: Option<&Path>, context: Option<&str>) -> anyhow::Result<Config> {
-    let options = KubeConfigOptions { context: context.map(str::to_owned), ..Default::default() };
-    let config = match path {
-        Some(path) => {
-            let file = Kubeconfig::read_from(path).map_err(|error| anyhow::anyhow!("kubeconfig {}: {error}", path.display()))?;
-            Config::from_custom_kubeconfig(file, &options).await?
-        }
-        None if context.is_some() => Config::from_kubeconfig(&options).await?,
-        None => Config::infer().await.map_err(|error| {
-            anyhow::anyhow!("no cluster to connect to: {error}; give --kubeconfig, set KUBECONFIG, or run in a pod")
-        })?,
-    };
-    Ok(config)
-}
-
 impl Cluster {
     /// Connects.
     ///
     /// # Errors
-    /// See [`config`].
-    pub async fn connect(path: Option<&Path>, context: Option<&str>) -> anyhow::Result<Self> {
-        Ok(Self { client: Client::try_from(config(path, context).await?)?, lists: Mutex::default() })
+    /// A configuration that cannot be used.
+    pub fn connect(config: Config) -> anyhow::Result<Self> {
+        Ok(Self { client: Client::try_from(config)?, lists: Mutex::default() })
     }
 
     /// The client.

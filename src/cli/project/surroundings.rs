@@ -15,6 +15,7 @@ use super::{Place, Project, Stop, audit};
 use crate::api::GenesysOrg;
 use crate::api::conditions::Reason;
 use crate::api::genesys_org::{From, GenesysOrgSpec};
+use crate::cli::kubernetes;
 use crate::cli::ledger::MemoryLedger;
 use crate::controller::change_limit::ChangeLimit;
 use crate::controller::orgs::OrgName;
@@ -61,7 +62,10 @@ impl Surroundings {
     /// A cluster or an environment that cannot be used.
     pub async fn open(project: Project, place: &Place, stop: CancellationToken) -> anyhow::Result<Self> {
         let cluster = match place.has_cluster() {
-            true => Some(Cluster::connect(place.kubeconfig.as_deref(), place.context.as_deref()).await?),
+            true => {
+                let config = kubernetes::config(place.kubeconfig.as_deref(), place.context.as_deref()).await?;
+                Some(Cluster::connect(config)?)
+            }
             false => None,
         };
         Ok(Self {
