@@ -1,4 +1,4 @@
-//! A plan for programs. Field names are an interface: `docs/plan.md`.
+//! A plan for programs. Field names are an interface: `docs/cli.md`.
 
 use std::io::{self, Write};
 
