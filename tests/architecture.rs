@@ -7,6 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+#[path = "architecture/reference.rs"]
+mod reference;
+
 use assist_operator::cli::rbac;
 use assist_operator::kinds;
 use serde_json::Value;
@@ -313,6 +316,13 @@ fn the_crds_folder_and_the_chart_hold_what_the_binary_prints() {
         let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
         assert_eq!(files.collect::<BTreeSet<_>>(), expected, "a file in {} belongs to no CRD", shown(&folder));
     }
+}
+
+#[test]
+fn the_reference_has_every_field_of_every_kind() {
+    let page = reference::page();
+    assert!(page.contains("| **`spec.configId`** | string |") && page.contains("`status.pendingPlan.digest`"), "{page}");
+    assert_generated(&root().join("docs/reference.md"), &page);
 }
 
 #[test]

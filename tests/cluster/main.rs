@@ -12,6 +12,7 @@ mod audit;
 mod convergence;
 mod credentials;
 mod deletion;
+mod docs;
 mod drift;
 mod examples;
 mod failover;
