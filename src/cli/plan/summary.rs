@@ -76,4 +76,4 @@ impl Summary {
 }
 
 /// Without the status of the objects it is not known what they declared before.
-const NO_MEMORY: &str = "without a cluster (--cluster, --kubeconfig) it is not known what was declared before: a member that a manifest no longer declares is not in this plan, and under ReportDrift every difference counts as reported";
+const NO_MEMORY: &str = "without a cluster (--cluster, --kubeconfig) it is not known what was declared before: a member that a manifest no longer declares is not in this plan, and under ReportDrift every difference counts as a change of the manifest";
