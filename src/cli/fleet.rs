@@ -97,15 +97,21 @@ fn resource(cluster: &Cluster, kind: &str, plural: &str, namespace: Option<&str>
     }
 }
 
-/// All managed objects, by kind, namespace and name.
+/// All managed objects, by kind, namespace and name; without those that hold personal data where these may not be listed.
 ///
 /// # Errors
 /// They could not be listed: of which kind, and why.
 pub async fn members(cluster: &Cluster, namespace: Option<&str>) -> anyhow::Result<Vec<Member>> {
-    let mut members = Vec::new();
+    let (mut members, personal) = (Vec::new(), kinds::with_part("agents"));
     for entry in kinds::KINDS {
-        let found = list(&api(cluster, entry, namespace)).await.map_err(|error| unlisted(entry.kind, namespace, &error))?;
-        members.extend(found.into_iter().map(|object| member(entry.kind, object)));
+        match list(&api(cluster, entry, namespace)).await {
+            Ok(found) => members.extend(found.into_iter().map(|object| member(entry.kind, object))),
+            // What holds personal data is not for everybody who may see the rest.
+            Err(kube::Error::Api(status)) if status.code == 403 && personal.contains(&entry.names().plural) => {
+                anstream::eprintln!("note: {} objects are left out, for they may not be listed", entry.kind);
+            }
+            Err(error) => return Err(unlisted(entry.kind, namespace, &error)),
+        }
     }
     Ok(members)
 }

@@ -19,7 +19,8 @@ pub fn page() -> String {
         for version in serde_json::to_value(&crd.spec.versions).unwrap().as_array().unwrap() {
             let schema = &version["schema"]["openAPIV3Schema"];
             let name = version["name"].as_str().unwrap();
-            write!(page, "\n## {}\n\n`{}/{name}`, `{}`{also}. {}\n", names.kind, crd.spec.group, names.plural, cell(schema)).unwrap();
+            write!(page, "\n## {}\n\n`{}/{name}`, `{}`{also}. {}\n", names.kind, crd.spec.group, names.plural, cell(schema))
+                .unwrap();
             for part in ["spec", "status"] {
                 let field = &schema["properties"][part];
                 if field["properties"].is_object() {

@@ -23,11 +23,12 @@ const NOT_RUN: &[(&str, usize)] = &[
     ("needs Argo CD", 5),
     ("needs Flux", 2),
     ("needs a Genesys Cloud account", 1),
-    ("needs a cluster with pods", 6),
+    ("needs the Prometheus operator", 1),
 ];
 
 /// Groups of manifests for other controllers, which this API server does not know. `tests/gitops` applies some of them.
-const FOREIGN: &[&str] = &["argoproj.io", "kustomize.toolkit.fluxcd.io", "source.toolkit.fluxcd.io", "monitoring.coreos.com", "cilium.io"];
+const FOREIGN: &[&str] =
+    &["argoproj.io", "kustomize.toolkit.fluxcd.io", "source.toolkit.fluxcd.io", "monitoring.coreos.com", "cilium.io"];
 
 /// Before everything: what was started ends with the script, and the script with the test, whose end of the pipe the system closes.
 /// grep that finds nothing is an answer, not a failure.
@@ -166,7 +167,10 @@ impl Desk {
     fn copy(&self, from: &Path, to: &Path) {
         if from.is_dir() {
             fs::create_dir_all(to).unwrap();
-            fs::read_dir(from).unwrap().map(|entry| entry.unwrap().file_name()).for_each(|name| self.copy(&from.join(&name), &to.join(&name)));
+            fs::read_dir(from)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name())
+                .for_each(|name| self.copy(&from.join(&name), &to.join(&name)));
         } else {
             fs::write(to, self.moved(&fs::read_to_string(from).unwrap())).unwrap();
         }
@@ -209,7 +213,10 @@ fn every_block_is_of_a_known_kind_and_what_is_not_run_has_a_known_reason() {
                 "sh" | "yaml" | "text" | "json" | "yaml fragment" | "" => {}
                 "sh norun" => {
                     let reason = block.comment.as_deref().and_then(|comment| comment.strip_prefix("norun: "));
-                    reasons.entry(reason.unwrap_or_else(|| panic!("{place}: why is it not run?")).to_owned()).or_default().push(place);
+                    reasons
+                        .entry(reason.unwrap_or_else(|| panic!("{place}: why is it not run?")).to_owned())
+                        .or_default()
+                        .push(place);
                 }
                 other => panic!("{place}: {other:?} is none of sh, sh norun, yaml, yaml fragment, text, json"),
             }
@@ -217,6 +224,36 @@ fn every_block_is_of_a_known_kind_and_what_is_not_run_has_a_known_reason() {
     }
     let found: BTreeMap<&str, usize> = reasons.iter().map(|(reason, places)| (reason.as_str(), places.len())).collect();
     assert_eq!(found, NOT_RUN.iter().copied().collect(), "{reasons:#?}");
+}
+
+/// The name that a heading has in a link: what GitHub makes of it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim_start_matches('#').trim().to_lowercase();
+    kept.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+#[test]
+fn every_link_within_the_repository_leads_somewhere() {
+    let mut seen = 0;
+    for page in pages() {
+        let text = fs::read_to_string(root().join(&page.name)).unwrap();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split_once(')').map(|(target, _)| target)) {
+            if target.starts_with("https://") {
+                continue;
+            }
+            let (file, section) = target.split_once('#').unwrap_or((target, ""));
+            let folder = root().join(&page.name).parent().unwrap().to_owned();
+            let path = if file.is_empty() { root().join(&page.name) } else { folder.join(file) };
+            assert!(path.exists(), "{}: {target} is not there", page.name);
+            if !section.is_empty() {
+                let linked = fs::read_to_string(&path).unwrap();
+                let is_there = linked.lines().any(|line| line.starts_with('#') && anchor(line) == section);
+                assert!(is_there, "{}: {target}: there is no such section", page.name);
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen >= 50, "{seen} links");
 }
 
 #[test]
@@ -233,11 +270,15 @@ fn every_manifest_in_a_page_is_accepted() {
             fs::write(&path, &block.text).unwrap();
             let path = path.to_string_lossy();
             let said = Command::new(BINARY).args(["validate", &path]).output().unwrap();
-            assert!(said.status.success(), "{place}: {}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+            assert!(
+                said.status.success(),
+                "{place}: {}{}",
+                String::from_utf8_lossy(&said.stdout),
+                String::from_utf8_lossy(&said.stderr)
+            );
             let documents = block.text.split("\n---\n").map(|document| serde_saphyr::from_str::<Value>(document).unwrap());
-            let (foreign, ours): (Vec<Value>, Vec<Value>) = documents.partition(|document| {
-                FOREIGN.contains(&document["apiVersion"].as_str().unwrap().split('/').next().unwrap())
-            });
+            let (foreign, ours): (Vec<Value>, Vec<Value>) = documents
+                .partition(|document| FOREIGN.contains(&document["apiVersion"].as_str().unwrap().split('/').next().unwrap()));
             assert!(foreign.is_empty() || ours.is_empty(), "{place}: it mixes manifests for several controllers");
             if foreign.is_empty() {
                 let namespaces: BTreeSet<&str> = ours.iter().filter_map(|one| one["metadata"]["namespace"].as_str()).collect();
@@ -272,7 +313,8 @@ fn the_commands_of_every_other_page_run() {
         }
         let script = format!("{PREPARED}{}{}", page.first, page.script());
         // What a reader puts in.
-        let script = script.replace(" NAMESPACE", " default").replace(" NAME", " retail-assist");
+        let script =
+            script.replace(" NAMESPACE", " default").replace("gorg NAME", "gorg demo").replace(" NAME", " retail-assist");
         let printed = Desk::new().run(&plane, &page.name, &script);
         page.assert_printed(&printed);
         blocks += page.blocks.iter().filter(|block| block.info == "sh").count();

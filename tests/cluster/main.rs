@@ -17,6 +17,7 @@ mod drift;
 mod examples;
 mod failover;
 mod faults;
+mod fleet;
 mod operations;
 mod orgs;
 mod ownership;
