@@ -28,6 +28,7 @@ mod silence;
 mod skills;
 mod stage;
 mod table;
+mod validate;
 mod watch;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -87,6 +88,7 @@ const FIGURES: &[Figure] = &[
     ("failover", "two replicas, the leader killed again and again in the midst of writes", failover::measure),
     ("plan", "a plan of many objects without a cluster", plan::measure),
     ("fleet", "first convergence of many at 600 calls a minute, and edits in the midst of it", fleet::measure),
+    ("validate", "time and memory of validate, of 5,000 manifests", validate::measure),
 ];
 
 fn main() -> ExitCode {

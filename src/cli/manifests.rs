@@ -200,7 +200,7 @@ impl Document {
     fn locate(&self, mut pointer: &str) -> (usize, usize) {
         let positions = self.positions();
         loop {
-            if let Some((line, column)) = positions.get(pointer) {
+            if let Some((line, column)) = positions.fields.get(pointer) {
                 return (self.before + line, *column);
             }
             match pointer.rfind('/') {
@@ -208,6 +208,15 @@ impl Document {
                 None => return (self.before + first_line(self.text()), 1),
             }
         }
+    }
+
+    /// The same of a place within a text, where that stands in the file as it is: in a literal block scalar.
+    fn locate_within(&self, pointer: &str, content: &str, (line, column): (usize, usize)) -> Option<(usize, usize)> {
+        let blank = content.lines().take_while(|line| line.is_empty()).count();
+        let at = (self.positions().literals.get(pointer)? + line).checked_sub(blank + 1)?;
+        let (raw, own) = (self.text().lines().nth(at.checked_sub(1)?)?, content.lines().nth(line.checked_sub(1)?)?);
+        let indentation = raw.strip_suffix(own)?;
+        indentation.bytes().all(|b| b == b' ').then(|| (self.before + at, indentation.len() + column))
     }
 
     fn finding(&self, problem: Problem) -> Finding {
@@ -266,10 +275,20 @@ impl Manifest {
     /// beginning of an item. Where it is not there, of the nearest around it.
     pub fn locate(&self, path: &str) -> (usize, usize) {
         let pointer = if path.is_empty() || path.starts_with('/') { path.to_owned() } else { field::pointer(path) };
+        self.document.locate(&self.in_document(pointer))
+    }
+
+    /// A pointer of this object as one of its document.
+    fn in_document(&self, pointer: String) -> String {
         match self.item {
-            Some(index) => self.document.locate(&format!("/items/{index}{pointer}")),
-            None => self.document.locate(&pointer),
+            Some(index) => format!("/items/{index}{pointer}"),
+            None => pointer,
         }
+    }
+
+    /// Line and column in the file of a place within a text, where each line of the text is a line of the file.
+    pub fn locate_within(&self, pointer: &str, place: (usize, usize)) -> Option<(usize, usize)> {
+        self.document.locate_within(&self.in_document(pointer.to_owned()), self.text(pointer)?, place)
     }
 
     /// A finding about a field of it, by JSON pointer.

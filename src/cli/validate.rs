@@ -6,8 +6,9 @@ mod metadata;
 mod orgs;
 mod report;
 mod schema;
+mod standin;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{BufWriter, stdout};
 
 use anyhow::bail;
@@ -21,7 +22,7 @@ use super::manifests::{self, Finding, Level, Loaded, Manifest, field};
 use crate::api::GenesysOrg;
 use crate::engine::finding::Finding as Broken;
 use crate::engine::kind::Source;
-use crate::engine::offline::{Declared, Found, Said};
+use crate::engine::offline::{Declared, Found, Said, within};
 use crate::kinds::{self, KINDS};
 
 /// Arguments of `validate`.
@@ -81,8 +82,10 @@ struct Checked<'a> {
     namespace: String,
     /// Whether it is of a managed kind.
     is_managed: bool,
-    /// Its content without what the API server drops, where it is of one of our kinds.
+    /// Its content without what the API server drops, where it is of one of our kinds and can be read.
     value: Option<Value>,
+    /// Where it cannot: what stands in for it.
+    stand_ins: Option<[Value; 2]>,
     /// Where it is an org.
     org: Option<GenesysOrg>,
     /// What is said of it, by pointer.
@@ -94,6 +97,17 @@ impl Checked<'_> {
     fn push(&mut self, finding: Broken) {
         self.said.entry(finding.path.clone()).or_default().push(finding);
     }
+
+    /// Whether something is said already of what a pointer names.
+    fn is_known(&self, pointer: &str) -> bool {
+        let mut around = pointer;
+        while self.stand_ins.is_some() && !self.said.contains_key(around) {
+            // What is inside of a stand-in is nobody's.
+            let Some(at) = around.rfind('/') else { return false };
+            around = &around[..at];
+        }
+        self.said.contains_key(around)
+    }
 }
 
 /// Checks what was loaded.
@@ -102,11 +116,13 @@ impl Checked<'_> {
 /// CRDs that cannot be made: a defect.
 pub fn check(loaded: &Loaded, namespace: &str) -> anyhow::Result<Verdict> {
     let schemas = Schemas::new(kinds::crds()?);
-    let checked: Vec<Checked<'_>> = loaded.manifests.iter().map(|manifest| alone(manifest, namespace, &schemas)).collect();
+    let checked: Vec<Checked<'_>> =
+        loaded.manifests.iter().enumerate().map(|(index, manifest)| alone(index, manifest, namespace, &schemas)).collect();
     let mut findings = loaded.findings.clone();
     findings.extend(twice(&checked));
     findings.extend(by_kind(&checked));
     let orgs = Orgs::of(&checked);
+    findings.extend(Orgs::notes(&checked));
     findings.extend(orgs.references(&checked));
     for one in &checked {
         let said = one.said.values().flatten();
@@ -118,44 +134,59 @@ pub fn check(loaded: &Loaded, namespace: &str) -> anyhow::Result<Verdict> {
 }
 
 /// What can be said of an object by itself, but for the rules of managed kinds.
-fn alone<'a>(manifest: &'a Manifest, namespace: &str, schemas: &Schemas) -> Checked<'a> {
+fn alone<'a>(index: usize, manifest: &'a Manifest, namespace: &str, schemas: &Schemas) -> Checked<'a> {
     let namespace = manifest.namespace().unwrap_or(namespace).to_owned();
-    let mut one = Checked { manifest, namespace, is_managed: false, value: None, org: None, said: BTreeMap::new() };
+    let mut one =
+        Checked { manifest, namespace, is_managed: false, value: None, stand_ins: None, org: None, said: BTreeMap::new() };
     let schema = schemas.of(manifest.api_version(), manifest.kind());
-    let mut said = metadata::check(manifest.value(), schema.is_some());
+    metadata::check(manifest.value(), schema.is_some()).into_iter().for_each(|finding| one.push(finding));
     match schema {
-        Some(Ok(schema)) => said.extend(ours(&mut one, schema)),
-        Some(Err(finding)) => said.push(finding),
+        Some(Ok(schema)) => ours(&mut one, schema, &format!("unfit-{index}")),
+        Some(Err(finding)) => one.push(finding),
         None => {}
     }
-    said.into_iter().for_each(|finding| one.push(finding));
     one
 }
 
-/// What the schema says of an object of one of our kinds, and of an org its rules.
-fn ours(one: &mut Checked<'_>, schema: &JSONSchemaProps) -> Vec<Broken> {
+/// What the schema says of an object of one of our kinds, and of an org its rules. `text` stands in for texts that are none.
+fn ours(one: &mut Checked<'_>, schema: &JSONSchemaProps, text: &str) {
     let kind = one.manifest.kind();
     one.is_managed = KINDS.iter().any(|known| known.kind == kind);
     let mut value = schema::pruned(schema, one.manifest.value());
-    let mut said = schema::check(schema, &value);
+    schema::check(schema, &value).into_iter().for_each(|finding| one.push(finding));
     // The API server drops them from what is applied; their rules are here already.
     if let Some(object) = value.as_object_mut() {
         object.remove("status");
         object.insert("metadata".to_owned(), serde_json::json!({"name": one.manifest.name()}));
     }
+    one.stand_ins = standin::both(schema, &value, text);
     if kind == "GenesysOrg" {
-        match orgs::rules(&value) {
-            Ok(org) => {
-                let known: BTreeSet<String> = said.iter().map(|finding| finding.path.clone()).collect();
-                said.extend(orgs::findings(&org.spec).into_iter().filter(|finding| !known.contains(&finding.path)));
-                one.org = Some(org);
-            }
-            Err((path, problem)) if said.is_empty() => said.push(Broken::new(field::pointer(&path), problem, "correct it")),
-            Err(_) => {}
-        }
+        org(one, &value);
     }
-    one.value = Some(value);
-    said
+    if one.stand_ins.is_none() {
+        one.value = Some(value);
+    }
+}
+
+/// The rules of an org.
+fn org(one: &mut Checked<'_>, value: &Value) {
+    let findings = match &one.stand_ins {
+        Some(stand_ins) => {
+            let [left_out, replaced] = stand_ins.each_ref().map(|value| orgs::read(value).map(|(_, findings)| findings));
+            let (left_out, replaced) = (left_out.unwrap_or_default(), replaced.unwrap_or_default());
+            left_out.into_iter().filter(|finding| replaced.contains(finding)).collect()
+        }
+        None => match orgs::read(value) {
+            Ok((org, findings)) => {
+                one.org = Some(org);
+                findings
+            }
+            Err((path, problem)) if one.said.is_empty() => vec![Broken::new(field::pointer(&path), problem, "correct it")],
+            Err(_) => Vec::new(),
+        },
+    };
+    let new: Vec<Broken> = findings.into_iter().filter(|finding| !one.is_known(&finding.path)).collect();
+    new.into_iter().for_each(|finding| one.push(finding));
 }
 
 /// Objects that are declared more than once: of what is applied, only one would count.
@@ -184,20 +215,38 @@ fn by_kind(checked: &[Checked<'_>]) -> Vec<Finding> {
             .filter(|one| one.is_managed && one.manifest.kind() == kind.kind)
             .filter_map(|one| Some((one, Declared { value: one.value.as_ref()?, namespace: &one.namespace })))
             .unzip();
-        for (index, said) in (kind.check)(&declared, &|namespace, source| text(&maps, namespace, source)) {
+        let texts = |namespace: &str, source: &Source| text(&maps, namespace, source);
+        for (index, said) in (kind.check)(&declared, &texts) {
             findings.extend(own.get(index).and_then(|one| told(one, said, &own)));
+        }
+        for one in checked.iter().filter(|one| one.is_managed && one.manifest.kind() == kind.kind) {
+            let Some(stand_ins) = &one.stand_ins else { continue };
+            let [left_out, replaced] =
+                stand_ins.each_ref().map(|value| (kind.check)(&[Declared { value, namespace: &one.namespace }], &texts));
+            let said = left_out.into_iter().filter(|said| replaced.contains(said));
+            findings.extend(said.filter_map(|(_, said)| told(one, said, &[])));
         }
     }
     findings
 }
 
+/// A broken rule, at the place within a text where that is known.
+fn broken(manifest: &Manifest, Broken { path, problem, remedy }: Broken) -> Finding {
+    let within = within(&problem).and_then(|(place, rest)| Some((manifest.locate_within(&path, place)?, rest)));
+    match within {
+        Some(((line, column), rest)) => {
+            let mut finding = manifest.finding(&path, rest, remedy);
+            (finding.place.line, finding.place.column) = (line, column);
+            finding
+        }
+        None => manifest.finding(&path, problem, remedy),
+    }
+}
+
 /// What a rule says of an object, unless the schema says it already.
 fn told(one: &Checked<'_>, said: Said, own: &[&Checked<'_>]) -> Option<Finding> {
     match said {
-        Said::Broken(finding) => {
-            let is_new = !one.said.contains_key(&finding.path);
-            is_new.then(|| one.manifest.finding(&finding.path, finding.problem, finding.remedy))
-        }
+        Said::Broken(finding) => (!one.is_known(&finding.path)).then(|| broken(one.manifest, finding)),
         // It does not fit the schema either.
         Said::Unreadable { .. } if !one.said.is_empty() => None,
         Said::Unreadable { path, problem } => Some(one.manifest.finding(&field::pointer(&path), problem, "correct it")),

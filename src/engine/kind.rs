@@ -43,6 +43,11 @@ pub trait Kind: Managed {
     fn declares(&self, _user: &str, _skill: &str) -> bool {
         false
     }
+    /// The parts of the remote object that this object claims; `None`: all of it. Objects of one remote id overlap where they share a part,
+    /// or where one of them claims all: that finds the few to compare among very many.
+    fn parts(&self) -> Option<Vec<&str>> {
+        None
+    }
     /// What both objects claim of the remote, where they claim the same: one of them has to yield.
     fn overlap(&self, other: &Self) -> Option<String> {
         (self.remote_id() == other.remote_id()).then(|| self.remote_id().to_owned())

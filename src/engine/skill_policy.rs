@@ -178,6 +178,10 @@ impl Kind for SkillPolicy {
         Some(level.is_some_and(|level| equal_at_two_decimals(level, written)))
     }
 
+    fn parts(&self) -> Option<Vec<&str>> {
+        Some(self.spec.user_ids.iter().map(String::as_str).collect())
+    }
+
     fn overlap(&self, other: &Self) -> Option<String> {
         let (ours, theirs) = (&self.spec, &other.spec);
         if ours.skill_id != theirs.skill_id {

@@ -95,6 +95,11 @@ impl Kind for SkillProfile {
         self.spec.user_id == user && (self.spec.unlisted == Some(Unlisted::Remove) || listed())
     }
 
+    fn parts(&self) -> Option<Vec<&str>> {
+        let listed = || self.spec.skills.iter().map(|skill| skill.skill_id.as_str()).collect();
+        (self.spec.unlisted != Some(Unlisted::Remove)).then(listed)
+    }
+
     fn overlap(&self, other: &Self) -> Option<String> {
         let (a, b) = (&self.spec, &other.spec);
         if a.user_id != b.user_id {

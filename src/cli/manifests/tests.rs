@@ -28,3 +28,22 @@ fn a_field_that_does_not_fit_is_named_with_its_line() {
     let error = parse("a.yaml", text).unwrap()[0].read::<AgentAssistConfig>().unwrap_err().to_string();
     assert!(error.starts_with("a.yaml:7:3: A/a: spec.restoreVersion: "), "{error}");
 }
+
+#[test]
+fn the_place_within_a_literal_block_is_that_of_the_file() {
+    let text = "apiVersion: v1\nkind: A\n---\napiVersion: v1\nkind: A\na: |+\n\n   x\n     y\nb: >\n  z\nc: \"x\\ny\"\nd:\n- |1\n   v\ne: x\n";
+    let manifests = super::parse("a.yaml", text).unwrap();
+    let manifest = manifests.last().unwrap();
+    for (pointer, within, place) in [
+        ("/a", (2, 1), Some((8, 4))),
+        ("/a", (3, 3), Some((9, 6))),
+        ("/d/0", (1, 3), Some((15, 4))),
+        ("/a", (9, 1), None),
+        ("/b", (1, 1), None),
+        ("/c", (2, 1), None),
+        ("/e", (1, 1), None),
+        ("/none", (1, 1), None),
+    ] {
+        assert_eq!(manifest.locate_within(pointer, within), place, "{pointer} {within:?} {:?}", manifest.document.positions());
+    }
+}

@@ -29,8 +29,14 @@ pub struct Problem {
     pub remedy: &'static str,
 }
 
-/// Line and column of each field, by JSON pointer: of a member where its name stands, of an item where it begins.
-pub type Positions = HashMap<String, (usize, usize)>;
+/// Where the fields of a document stand, by JSON pointer.
+#[derive(Debug, Default)]
+pub struct Positions {
+    /// Line and column: of a member where its name stands, of an item where it begins.
+    pub fields: HashMap<String, (usize, usize)>,
+    /// Literal block scalars (`|`): the first line of their text that is not blank.
+    pub literals: HashMap<String, usize>,
+}
 
 /// A document that could be read.
 #[derive(Debug)]
@@ -50,7 +56,7 @@ pub fn read(text: &str) -> Result<Reading, Problem> {
 
 /// Where the fields of a document stand; as far as it can be read.
 pub fn positions(text: &str) -> Positions {
-    let mut reader = Reader::new(text, Some(Positions::new()));
+    let mut reader = Reader::new(text, Some(Positions::default()));
     // What cannot be read was told when the document was read.
     let _ = reader.document();
     reader.positions.unwrap_or_default()
@@ -130,7 +136,12 @@ impl<'a> Reader<'a> {
 
     fn node(&mut self, event: Event<'a>, span: Span) -> Result<Value, Problem> {
         let (value, anchor) = match event {
-            Event::Scalar(text, style, anchor, tag) => (scalar(&text, style, tag.as_deref(), &span)?, anchor),
+            Event::Scalar(text, style, anchor, tag) => {
+                if let (ScalarStyle::Literal, Some(positions)) = (style, &mut self.positions) {
+                    positions.literals.insert(self.path.clone(), span.start.line());
+                }
+                (scalar(&text, style, tag.as_deref(), &span)?, anchor)
+            }
             Event::MappingStart(_, anchor, tag) => {
                 collection_tag(tag.as_deref(), "map", &span)?;
                 (self.nested(&span, Self::mapping)?, anchor)
@@ -230,7 +241,7 @@ impl<'a> Reader<'a> {
         let Some(positions) = &mut self.positions else { return };
         // Writing into a text cannot fail.
         let _ = write!(self.path, "/{}", key.replace('~', "~0").replace('/', "~1"));
-        positions.insert(self.path.clone(), (span.start.line(), span.start.col() + 1));
+        positions.fields.insert(self.path.clone(), (span.start.line(), span.start.col() + 1));
     }
 }
 

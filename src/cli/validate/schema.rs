@@ -76,7 +76,8 @@ pub fn pruned(schema: &JSONSchemaProps, value: &Value) -> Value {
     }
 }
 
-fn member_schema<'a>(schema: &'a JSONSchemaProps, name: &str) -> Option<&'a JSONSchemaProps> {
+/// The schema of a member of an object, where it is known.
+pub fn member_schema<'a>(schema: &'a JSONSchemaProps, name: &str) -> Option<&'a JSONSchemaProps> {
     if let Some(schema) = schema.properties.as_ref().and_then(|properties| properties.get(name)) {
         return Some(schema);
     }
@@ -86,7 +87,8 @@ fn member_schema<'a>(schema: &'a JSONSchemaProps, name: &str) -> Option<&'a JSON
     }
 }
 
-fn items(schema: &JSONSchemaProps) -> Option<&JSONSchemaProps> {
+/// The schema of the items of a list.
+pub fn items(schema: &JSONSchemaProps) -> Option<&JSONSchemaProps> {
     match &schema.items {
         Some(JSONSchemaPropsOrArray::Schema(schema)) => Some(schema),
         _ => None,
@@ -155,22 +157,7 @@ impl Walk {
     }
 
     fn has_type(&mut self, schema: &JSONSchemaProps, value: &Value) -> bool {
-        let is_integer = value.as_f64().is_some_and(|number| number.fract() == 0.0);
-        if schema.x_kubernetes_int_or_string == Some(true) {
-            if !is_integer && !value.is_string() {
-                self.complain(format!("it must be an integer or a text, and is {}", kind_of(value)), "correct it");
-            }
-            return is_integer || value.is_string();
-        }
-        let (fits, wanted) = match schema.type_.as_deref() {
-            Some("object") => (value.is_object(), "a mapping"),
-            Some("array") => (value.is_array(), "a list"),
-            Some("string") => (value.is_string(), "a text"),
-            Some("boolean") => (value.is_boolean(), "true or false"),
-            Some("integer") => (is_integer, "an integer"),
-            Some("number") => (value.is_number(), "a number"),
-            _ => (true, ""),
-        };
+        let (fits, wanted) = type_of(schema, value);
         if !fits {
             let remedy = match (wanted, value) {
                 ("a text", Value::Bool(_)) => {
@@ -199,14 +186,11 @@ impl Walk {
     }
 
     fn number(&mut self, schema: &JSONSchemaProps, number: f64) {
-        let (least, most) = match schema.format.as_deref() {
-            Some("int32") => (Some(f64::from(i32::MIN)), Some(f64::from(i32::MAX))),
-            _ => (None, None),
-        };
-        if let Some(least) = schema.minimum.or(least).filter(|least| number < *least) {
+        let (least, most) = range(schema);
+        if let Some(least) = least.filter(|least| number < *least) {
             self.complain(format!("{number} is too small, at least {least}"), "set a greater number");
         }
-        if let Some(most) = schema.maximum.or(most).filter(|most| number > *most) {
+        if let Some(most) = most.filter(|most| number > *most) {
             self.complain(format!("{number} is too great, at most {most}"), "set a smaller number");
         }
     }
@@ -275,6 +259,41 @@ impl Walk {
             self.inside(name, |walk| walk.complain(UNKNOWN, suggestion(name, known.clone())));
         }
     }
+}
+
+/// Whether a value has the type of its schema, and what that is.
+fn type_of(schema: &JSONSchemaProps, value: &Value) -> (bool, &'static str) {
+    let is_integer = value.as_f64().is_some_and(|number| number.fract() == 0.0);
+    if schema.x_kubernetes_int_or_string == Some(true) {
+        return (is_integer || value.is_string(), "an integer or a text");
+    }
+    match schema.type_.as_deref() {
+        Some("object") => (value.is_object(), "a mapping"),
+        Some("array") => (value.is_array(), "a list"),
+        Some("string") => (value.is_string(), "a text"),
+        Some("boolean") => (value.is_boolean(), "true or false"),
+        Some("integer") => (is_integer, "an integer"),
+        Some("number") => (value.is_number(), "a number"),
+        _ => (true, ""),
+    }
+}
+
+/// The least and the greatest number.
+fn range(schema: &JSONSchemaProps) -> (Option<f64>, Option<f64>) {
+    let (least, most) = match schema.format.as_deref() {
+        Some("int32") => (Some(f64::from(i32::MIN)), Some(f64::from(i32::MAX))),
+        _ => (None, None),
+    };
+    (schema.minimum.or(least), schema.maximum.or(most))
+}
+
+/// Whether a value, but for what is inside of it, can be read as what its schema says.
+pub fn fits(schema: &JSONSchemaProps, value: &Value) -> bool {
+    let (least, most) = range(schema);
+    let in_range = |number: f64| least.is_none_or(|least| number >= least) && most.is_none_or(|most| number <= most);
+    type_of(schema, value).0
+        && value.as_f64().is_none_or(in_range)
+        && schema.enum_.as_ref().is_none_or(|known| known.iter().any(|known| known.0 == *value))
 }
 
 fn kind_of(value: &Value) -> String {
@@ -352,7 +371,7 @@ mod tests {
             "x-kubernetes-preserve-unknown-fields",
         ];
         // The engine has the rules of CEL; the others refuse nothing.
-        let others = ["x-kubernetes-validations", "description", "default"];
+        let others = ["x-kubernetes-validations", "title", "description", "default"];
         let mut used = BTreeSet::new();
         for crd in crate::kinds::crds().unwrap() {
             for version in crd.spec.versions {
