@@ -213,6 +213,17 @@ fn hostile_files_are_refused_with_a_reason() {
         (b"\"\xe2\x80\xae\": 1\nkind: \"\xe2\x80\xaeA\"\n".to_vec(), "apiVersion is missing"),
         (config("    a: .inf").into_bytes(), "JSON cannot hold"),
         (b"just words\n".to_vec(), "this is no manifest"),
+        (config("    a: 1\n  policy: \"\\u202e\\e[31m\"").into_bytes(), "is not supported"),
+        (
+            b"apiVersion: v1\nkind: \"\\u202eA\"\nmetadata: {name: \"\\e[31m\\u2066\", \"\\u202e\": 1, labels: {\"\\e\": \"\\u202e\"}}\n".to_vec(),
+            "is no value of a label",
+        ),
+        (config("    <<: {a: 1}\n    <<: {a: 2}\n    b: 1\n    b: 2").into_bytes(), "duplicate key b"),
+        (config("    <<: &a {b: *a}").into_bytes(), "an alias stands inside of what it names"),
+        (config("    <<: 5").into_bytes(), "<< merges no mapping"),
+        (format!("{}{{}}{}", "{apiVersion: v1, kind: List, items: [".repeat(200), "]}".repeat(200)).into_bytes(), "nested deeper than"),
+        (b"apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: List, items: [5]}]\n".to_vec(), "a list stands inside of a list"),
+        (config(&format!("    a: {}", "x".repeat(4 << 20))).into_bytes(), "the API server reads no larger request"),
     ] {
         let (code, text) = validated(&content);
         assert!(code == 1 && text.contains(part), "{part} in {code} {text}");
@@ -233,6 +244,60 @@ fn long_lines_are_read_and_too_large_files_are_not() {
     let output = run(folder.path(), "assist-operator validate .");
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text, "./a.yaml: it is larger than 32 MiB (divide it into several files)\n");
+}
+
+/// Very long names with very much in them, each of it wrong: what is kept of places and findings is bounded, and so is what is said.
+#[test]
+fn long_names_around_many_mistakes_take_neither_memory_nor_words() {
+    let members: String = (0..40_000).map(|n| format!("x{n}: 1, ")).collect();
+    let text = format!(
+        "apiVersion: assist-operator.dev/v1alpha1\nkind: PromptTemplate\nmetadata: {{name: a}}\nspec: {{orgRef: {{name: o}}, templateId: t, content: a, variables: {{? {} : {{{members}}}}}}}\n",
+        "n".repeat(1 << 20)
+    );
+    let (code, text) = validated(text.as_bytes());
+    assert!(code == 1 && text.contains("more findings about it"), "{text:.2000}");
+    assert!(text.len() < 4 << 20, "{} bytes are said", text.len());
+}
+
+#[test]
+fn very_many_files_and_deep_folders_are_gone_through() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut deep = folder.path().join("many");
+    fs::create_dir(&deep).unwrap();
+    for n in 0..20_000 {
+        File::create(deep.join(format!("{n}.yaml"))).unwrap();
+    }
+    for _ in 0..300 {
+        deep.push("d");
+    }
+    fs::create_dir_all(&deep).unwrap();
+    fs::write(deep.join("a.yaml"), "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n").unwrap();
+    let output = run(folder.path(), "assist-operator validate many");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "1 manifest valid, 20000 files that hold none skipped\n");
+}
+
+/// Files that never end, cannot be read, or are none.
+#[cfg(target_os = "linux")]
+#[test]
+fn devices_and_files_that_cannot_be_read_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("team")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", folder.path().join("team/zero.yaml")).unwrap();
+    std::os::unix::fs::symlink("/proc/self/mem", folder.path().join("team/mem.yaml")).unwrap();
+    std::os::unix::fs::symlink("loop.yaml", folder.path().join("team/loop.yaml")).unwrap();
+    for (path, parts) in [
+        ("/dev/zero", "/dev/zero: it is larger than 32 MiB"),
+        ("/dev/null", "there are no manifests in /dev/null"),
+        ("/proc/self/mem", "/proc/self/mem: it cannot be read: "),
+        // The device is left alone there; the file is read.
+        ("team", "team/mem.yaml: it cannot be read: "),
+        ("team/loop.yaml", "there is no such file or directory"),
+    ] {
+        let output = run(folder.path(), &format!("assist-operator validate {path}"));
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(output.status.code() == Some(1) && text.contains(parts), "{path}: {text}");
+        assert!(!text.contains("zero.yaml"), "{text}");
+    }
 }
 
 #[cfg(unix)]

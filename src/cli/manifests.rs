@@ -35,8 +35,8 @@ pub struct Loaded {
 #[derive(Clone, Debug)]
 pub struct Manifest {
     document: Arc<Document>,
-    /// Its place in a List.
-    item: Option<usize>,
+    /// Its place in a List, as a pointer.
+    item: String,
     value: Value,
 }
 
@@ -74,7 +74,13 @@ impl From<ManifestError> for Finding {
 /// The objects that paths stand for: files, directories with all that is below them, patterns, and `-` for stdin. A file that
 /// is named must be a manifest; in a directory others are skipped and counted.
 pub fn load(paths: &[String]) -> Loaded {
+    load_at_most(paths, files::MOST)
+}
+
+/// The same, up to a number of bytes of all files together.
+fn load_at_most(paths: &[String], most: usize) -> Loaded {
     let mut loaded = Loaded::default();
+    let mut size = 0;
     for found in files::find(paths, &mut loaded.findings) {
         let text = match files::text(&found.path) {
             Ok(text) => text,
@@ -83,6 +89,13 @@ pub fn load(paths: &[String]) -> Loaded {
                 continue;
             }
         };
+        size += text.len();
+        if size > most {
+            let problem =
+                format!("with this file, the files have more than {} MiB together: it and what follows was not read", most >> 20);
+            loaded.findings.push(Finding::of_file(&found.path.to_string_lossy(), problem, "name fewer at a time"));
+            break;
+        }
         let name = if found.path == Path::new("-") { "stdin".into() } else { found.path.to_string_lossy() };
         let contents = Contents::read(&name, &text);
         if !found.named && contents.is_foreign() {
@@ -147,17 +160,17 @@ impl Contents {
         match reading {
             Ok(reading) => {
                 self.findings.extend(reading.problems.into_iter().map(|problem| document.finding(problem)));
-                self.value(&document, None, reading.value);
+                self.value(&document, String::new(), reading.value);
             }
             Err(problem) => match json_objects(document.text()) {
-                Some(values) => values.into_iter().for_each(|value| self.value(&document, None, value)),
+                Some(values) => values.into_iter().for_each(|value| self.value(&document, String::new(), value)),
                 None => self.findings.push(document.finding(problem)),
             },
         }
     }
 
-    fn value(&mut self, document: &Arc<Document>, item: Option<usize>, value: Value) {
-        if value.is_null() && item.is_none() {
+    fn value(&mut self, document: &Arc<Document>, item: String, value: Value) {
+        if value.is_null() && item.is_empty() {
             return;
         }
         let mut manifest = Manifest { document: document.clone(), item, value };
@@ -168,9 +181,13 @@ impl Contents {
                 self.others.push(manifest.finding("", "this is the recipe of kustomize, not a manifest", remedy));
             }
             (Some(_), Some(kind)) if kind.ends_with("List") && manifest.value.get("items").is_some_and(Value::is_array) => {
+                if !manifest.item.is_empty() {
+                    let problem = "a list stands inside of a list, which kubectl does not read";
+                    self.findings.push(manifest.finding("", problem, "put its items into the outer one"));
+                }
                 let Some(Value::Array(items)) = manifest.value.get_mut("items").map(Value::take) else { return };
                 for (index, value) in items.into_iter().enumerate() {
-                    self.value(document, Some(index), value);
+                    self.value(document, format!("{}/items/{index}", manifest.item), value);
                 }
             }
             (Some(_), Some(_)) => self.manifests.push(manifest),
@@ -214,7 +231,8 @@ impl Document {
     fn locate_within(&self, pointer: &str, content: &str, (line, column): (usize, usize)) -> Option<(usize, usize)> {
         let blank = content.lines().take_while(|line| line.is_empty()).count();
         let at = (self.positions().literals.get(pointer)? + line).checked_sub(blank + 1)?;
-        let (raw, own) = (self.text().lines().nth(at.checked_sub(1)?)?, content.lines().nth(line.checked_sub(1)?)?);
+        let start = *self.positions().lines.get(at.checked_sub(1)?)?;
+        let (raw, own) = (self.text().get(start..)?.lines().next()?, content.lines().nth(line.checked_sub(1)?)?);
         let indentation = raw.strip_suffix(own)?;
         indentation.bytes().all(|b| b == b' ').then(|| (self.before + at, indentation.len() + column))
     }
@@ -275,20 +293,12 @@ impl Manifest {
     /// beginning of an item. Where it is not there, of the nearest around it.
     pub fn locate(&self, path: &str) -> (usize, usize) {
         let pointer = if path.is_empty() || path.starts_with('/') { path.to_owned() } else { field::pointer(path) };
-        self.document.locate(&self.in_document(pointer))
-    }
-
-    /// A pointer of this object as one of its document.
-    fn in_document(&self, pointer: String) -> String {
-        match self.item {
-            Some(index) => format!("/items/{index}{pointer}"),
-            None => pointer,
-        }
+        self.document.locate(&(self.item.clone() + &pointer))
     }
 
     /// Line and column in the file of a place within a text, where each line of the text is a line of the file.
     pub fn locate_within(&self, pointer: &str, place: (usize, usize)) -> Option<(usize, usize)> {
-        self.document.locate_within(&self.in_document(pointer.to_owned()), self.text(pointer)?, place)
+        self.document.locate_within(&(self.item.clone() + pointer), self.text(pointer)?, place)
     }
 
     /// A finding about a field of it, by JSON pointer.

@@ -3,6 +3,7 @@
 //! The rules are those of the CRDs' schemas and of the engine, which a test holds equal to the CEL rules of the API server.
 
 mod metadata;
+mod names;
 mod orgs;
 mod report;
 mod schema;
@@ -138,6 +139,10 @@ fn alone<'a>(index: usize, manifest: &'a Manifest, namespace: &str, schemas: &Sc
     let namespace = manifest.namespace().unwrap_or(namespace).to_owned();
     let mut one =
         Checked { manifest, namespace, is_managed: false, value: None, stand_ins: None, org: None, said: BTreeMap::new() };
+    if let Some(finding) = metadata::size(manifest.value()) {
+        one.push(finding);
+        return one;
+    }
     let schema = schemas.of(manifest.api_version(), manifest.kind());
     metadata::check(manifest.value(), schema.is_some()).into_iter().for_each(|finding| one.push(finding));
     match schema {

@@ -119,7 +119,20 @@ pub fn webhook(spec: &GenesysOrgSpec, allowed: &AllowedEndpoints, findings: &mut
         let remedy = "use https; http is for a URL that the operator was started for with --allow-endpoint";
         findings.push(Finding::new(path, format!("scheme {} is not allowed", super::display::escape(url.scheme())), remedy));
     }
+    if findings.len() == before && !is_written_out(&webhook.url) {
+        findings.push(Finding::new(path, NOT_WRITTEN_OUT, "write it as https://audit.example.com/records"));
+    }
     (findings.len() == before).then(|| Hook { url, private, key: webhook.signing_key_ref.clone() })
+}
+
+const NOT_WRITTEN_OUT: &str = "it does not begin with https:// and a host, in small letters";
+
+/// Whether a text that a URL parser takes has the form that the API server asks for: the parser also takes `HTTPS:host`, spaces around it, and
+/// an empty user.
+fn is_written_out(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
+    host.is_some_and(|host| !host.is_empty() && !host.contains('@'))
 }
 
 /// The name goes into a URL path of the API server.
@@ -154,6 +167,9 @@ fn base_url(path: &str, text: &str, allowed: &AllowedEndpoints, findings: &mut V
         "http" if is_loopback(&url) => {}
         "http" => return refuse("plain http would send the token unprotected".into(), "use https; http is for loopback only"),
         other => return refuse(format!("scheme {} is not supported", super::display::escape(other)), "use https"),
+    }
+    if !is_written_out(text) {
+        return refuse(NOT_WRITTEN_OUT.into(), "write it as https://api.example.com");
     }
     if !allowed.allows(&url) {
         let shown = super::display::escape(url.as_str());

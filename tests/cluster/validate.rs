@@ -135,7 +135,13 @@ fn mutate(object: &mut Value, random: &mut fastrand::Rng) {
 }
 
 /// Rules that the API server leaves to the engine, each with words of its finding.
-const ENGINE_ONLY: &[&str] = &["is listed twice", "is already managed by"];
+const ENGINE_ONLY: &[&str] = &[
+    "is listed twice",
+    "is already managed by",
+    "it is not a URL",
+    "it is more than a base URL",
+    "plain http would send the token",
+];
 
 fn compare(stage: &Stage, text: &str, names: &[String]) -> [usize; 2] {
     let (findings, _) = validated(text);
@@ -169,12 +175,15 @@ fn validate_and_the_api_server_agree_about_any_change_of_a_good_manifest() {
         })
         .collect();
     for object in objects.iter_mut().skip(bases(0).len()) {
-        (0..random.u8(1..=2)).for_each(|_| mutate(object, &mut random));
+        mutate(object, &mut random);
+        if random.u8(..4) == 0 {
+            mutate(object, &mut random);
+        }
     }
     let names: Vec<String> = objects.iter().map(|object| object["metadata"]["name"].as_str().unwrap().to_owned()).collect();
     let text: String = objects.iter().map(|object| format!("---\n{object}\n")).collect();
     let counts = compare(&stage, &text, &names);
-    assert!(counts[0] > 300 && counts[1] > 150, "too few refused and accepted: {counts:?}");
+    assert!(counts[0] > 300 && counts[1] > 90, "too few refused and accepted: {counts:?}");
 }
 
 #[test]
@@ -319,6 +328,25 @@ fn yaml_means_to_validate_what_it_means_to_kubectl() {
         let (accepted, stderr) = accepted(&stage, "create", &text);
         differences.extend(
             (findings.is_empty() == accepted.is_empty()).then(|| format!("{merge}\nvalidate: {said}\nAPI server: {stderr}")),
+        );
+    }
+    // Lists in lists, and items without a kind.
+    let item = "apiVersion: assist-operator.dev/v1alpha1, kind: SkillProfile, metadata: {name: l}";
+    let good = format!("{{{item}, spec: {{orgRef: {{name: org}}, userId: u, skills: []}}}}");
+    let bad = format!("{{{item}, spec: {{orgRef: {{name: org}}, userId: u, skils: []}}}}");
+    for items in [
+        format!("[{good}]"),
+        format!("[{bad}]"),
+        format!("[{{apiVersion: v1, kind: List, items: [{good}]}}]"),
+        format!("[{{apiVersion: v1, kind: List, items: [{bad}]}}]"),
+        "[{a: b}]".to_owned(),
+        "[5]".to_owned(),
+    ] {
+        let text = format!("apiVersion: v1\nkind: List\nitems: {items}\n");
+        let (findings, said) = validated(&text);
+        let (accepted, stderr) = accepted(&stage, "create", &text);
+        differences.extend(
+            (findings.is_empty() == accepted.is_empty()).then(|| format!("{items}\nvalidate: {said}\nAPI server: {stderr}")),
         );
     }
     for metadata in [

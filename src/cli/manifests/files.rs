@@ -9,6 +9,8 @@ use super::Finding;
 
 /// Largest file that is read.
 const LARGEST: u64 = 32 << 20;
+/// Most bytes of all files together: they are held in memory, with what they mean.
+pub const MOST: usize = 256 << 20;
 
 /// One file to read.
 #[derive(Clone, Debug, PartialEq, Eq)]

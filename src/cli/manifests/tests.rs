@@ -47,3 +47,15 @@ fn the_place_within_a_literal_block_is_that_of_the_file() {
         assert_eq!(manifest.locate_within(pointer, within), place, "{pointer} {within:?} {:?}", manifest.document.positions());
     }
 }
+
+#[test]
+fn files_that_are_too_large_together_are_not_all_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "apiVersion: v1\nkind: A\n";
+    let paths: Vec<String> = (0..5).map(|n| folder.path().join(format!("{n}.yaml")).to_string_lossy().into_owned()).collect();
+    paths.iter().for_each(|path| std::fs::write(path, text).unwrap());
+    let loaded = super::load_at_most(&paths, text.len() * 3);
+    assert_eq!((loaded.manifests.len(), loaded.findings.len()), (3, 1));
+    assert!(loaded.findings[0].to_string().starts_with(&format!("{}: with this file", paths[3])), "{:?}", loaded.findings);
+    assert!(super::load_at_most(&paths, text.len() * 5).findings.is_empty());
+}

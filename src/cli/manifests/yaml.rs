@@ -15,6 +15,8 @@ use super::scalars;
 const DEEPEST: usize = 100;
 /// Most bytes that aliases of one document may repeat.
 const MOST_REPEATED: usize = 4 << 20;
+/// Most bytes that pointers of positions may take. Names may be long and nested: what is beyond is placed at what is around it.
+const MOST_POINTED: usize = 64 << 20;
 
 /// What is wrong, and where: line and column from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +38,10 @@ pub struct Positions {
     pub fields: HashMap<String, (usize, usize)>,
     /// Literal block scalars (`|`): the first line of their text that is not blank.
     pub literals: HashMap<String, usize>,
+    /// Where each line begins, where there are such scalars.
+    pub lines: Vec<usize>,
+    /// About how many bytes the pointers take.
+    size: usize,
 }
 
 /// A document that could be read.
@@ -59,7 +65,11 @@ pub fn positions(text: &str) -> Positions {
     let mut reader = Reader::new(text, Some(Positions::default()));
     // What cannot be read was told when the document was read.
     let _ = reader.document();
-    reader.positions.unwrap_or_default()
+    let mut positions = reader.positions.unwrap_or_default();
+    if !positions.literals.is_empty() {
+        positions.lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+    }
+    positions
 }
 
 /// A node that an alias can repeat.
@@ -241,6 +251,10 @@ impl<'a> Reader<'a> {
         let Some(positions) = &mut self.positions else { return };
         // Writing into a text cannot fail.
         let _ = write!(self.path, "/{}", key.replace('~', "~0").replace('/', "~1"));
+        positions.size = positions.size.saturating_add(self.path.len() + 64);
+        if positions.size > MOST_POINTED {
+            return;
+        }
         positions.fields.insert(self.path.clone(), (span.start.line(), span.start.col() + 1));
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::super::manifests::field::shown;
-use super::schema::suggestion;
+use super::names::suggestion;
 use crate::engine::display;
 use crate::engine::finding::Finding;
 
@@ -27,6 +27,28 @@ const KNOWN: &[&str] = &[
 ];
 /// Most bytes of all annotations together.
 const MOST_ANNOTATED: usize = 256 << 10;
+
+/// Most bytes of an object as JSON: the API server reads no larger request.
+const LARGEST: usize = 3 << 20;
+
+/// What is said of the size of an object. No rule is told of one that is too large.
+pub fn size(object: &Value) -> Option<Finding> {
+    struct Counter(usize);
+    impl std::io::Write for Counter {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counter = Counter(0);
+    // Counting cannot fail.
+    let _ = serde_json::to_writer(&mut counter, object);
+    let problem = || format!("it has {} bytes as JSON, at most {LARGEST}: the API server reads no larger request", counter.0);
+    (counter.0 > LARGEST).then(|| Finding::new("", problem(), "shorten it"))
+}
 
 /// Checks the metadata of an object. `ours`: of a kind whose names are DNS names, and whose fields are known.
 pub fn check(object: &Value, ours: bool) -> Vec<Finding> {

@@ -10,6 +10,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use serde_json::{Map, Value};
 
 use super::super::manifests::field::shown;
+use super::names::{is_near, nearest, suggestion};
 use crate::engine::display;
 use crate::engine::finding::Finding;
 
@@ -97,12 +98,15 @@ pub fn items(schema: &JSONSchemaProps) -> Option<&JSONSchemaProps> {
 
 /// Checks an object that was [`pruned`].
 pub fn check(schema: &JSONSchemaProps, value: &Value) -> Vec<Finding> {
-    let mut walk = Walk { findings: Vec::new(), pointer: String::new() };
+    let mut walk = Walk { findings: Vec::new(), count: 0, pointer: String::new() };
     let Some(map) = value.as_object() else { return walk.findings };
     // `metadata` has rules of its own.
     let own: Map<String, Value> =
         map.iter().filter(|(name, _)| !ROOT.contains(&name.as_str())).map(|(n, v)| (n.clone(), v.clone())).collect();
     walk.object(schema, &own);
+    if let Some(more @ 1..) = walk.count.checked_sub(MOST_LISTED) {
+        walk.findings.push(Finding::new("", format!("and {more} more findings about it"), "correct the others first"));
+    }
     // Values of a status are dropped; that it has unknown fields is still refused.
     walk.findings.retain(|finding| !finding.path.starts_with("/status/") || finding.problem.starts_with(UNKNOWN));
     walk.findings
@@ -112,14 +116,32 @@ const UNKNOWN: &str = "unknown field";
 /// What every object has.
 const ROOT: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
+/// Most findings that are told of one object; what is more is counted.
+const MOST_LISTED: usize = 1000;
+/// Longest pointer of a finding: a longer one is that of what is around it.
+const LONGEST: usize = 1024;
+
+fn around(pointer: &str) -> &str {
+    let mut pointer = pointer;
+    while pointer.len() > LONGEST {
+        pointer = pointer.rfind('/').map_or("", |at| &pointer[..at]);
+    }
+    pointer
+}
+
 struct Walk {
     findings: Vec<Finding>,
+    /// How many there are.
+    count: usize,
     pointer: String,
 }
 
 impl Walk {
     fn complain(&mut self, problem: impl Into<String>, remedy: impl Into<String>) {
-        self.findings.push(Finding::new(self.pointer.clone(), problem, remedy));
+        self.count += 1;
+        if self.count <= MOST_LISTED {
+            self.findings.push(Finding::new(around(&self.pointer), problem, remedy));
+        }
     }
 
     fn inside(&mut self, name: &str, check: impl FnOnce(&mut Self)) {
@@ -304,28 +326,6 @@ fn kind_of(value: &Value) -> String {
         Value::String(text) if text.chars().count() <= 40 => format!("the text {}", display::value(value)),
         Value::String(_) => "a text".to_owned(),
         other => display::value(other),
-    }
-}
-
-fn is_near(name: &str, known: &str) -> bool {
-    name.len() <= 64
-        && strsim::osa_distance(&name.to_lowercase(), &known.to_lowercase()) <= 2.max(known.len() / 6).min(known.len() - 1)
-}
-
-/// The known name that may have been meant; empty where there is none.
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> String {
-    let near = known.filter(|known| is_near(name, known));
-    near.min_by_key(|known| strsim::osa_distance(&name.to_lowercase(), &known.to_lowercase())).cloned().unwrap_or_default()
-}
-
-/// What to do about an unknown name.
-pub fn suggestion<'a>(name: &str, known: impl Iterator<Item = &'a String> + Clone) -> String {
-    let near = nearest(name, known.clone());
-    if near.is_empty() {
-        let known: Vec<&str> = known.map(String::as_str).collect();
-        if known.is_empty() { "remove it".to_owned() } else { format!("remove it; known are {}", known.join(", ")) }
-    } else {
-        format!("did you mean {near}?")
     }
 }
 
