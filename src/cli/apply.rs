@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use clap::Args as ClapArgs;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::plan;
+use super::progress::Progress;
 use super::project::applied::{Applied, Ended, Orders};
 use super::project::surroundings::Surroundings;
 use super::project::{self, Sources, Stop};
@@ -25,10 +28,11 @@ const FAINT: Style = Style::new().dimmed();
 pub struct Args {
     #[command(flatten)]
     sources: Sources,
-    /// The digest of a plan that a person approved (repeatable); `plan` shows it
+    /// The digest of a plan that a person approved (repeatable); `plan` shows it. Without a cluster nobody remembers that it was used: do
+    /// not keep it in a pipeline
     #[arg(long, value_name = "DIGEST")]
     approve: Vec<String>,
-    /// How long an object is tried again after a conflict or an outage
+    /// Until when the run tries again what a conflict or an outage held up
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = super::duration)]
     timeout: Duration,
     /// Show no text of prompts and settings, only lengths and digests
@@ -44,11 +48,13 @@ struct Counts {
     waiting: usize,
     suspended: usize,
     failed: usize,
+    undelivered: usize,
     not_begun: usize,
 }
 
 impl Counts {
     fn add(&mut self, applied: &Applied) {
+        self.undelivered += usize::from(applied.undelivered.is_some());
         *match applied.end {
             Ended::Unchanged(_) => &mut self.unchanged,
             Ended::Written(..) => &mut self.written,
@@ -65,6 +71,7 @@ impl Counts {
             (self.suspended, "suspended"),
             (self.waiting, "waiting"),
             (self.failed, "failed"),
+            (self.undelivered, "without their audit record"),
             (self.not_begun, "not begun"),
         ];
         let parts = all.iter().enumerate().filter(|(index, (count, _))| *index < 2 || *count > 0);
@@ -72,7 +79,7 @@ impl Counts {
     }
 
     fn exit(&self) -> ExitCode {
-        match (self.failed + self.not_begun, self.waiting) {
+        match (self.failed + self.undelivered + self.not_begun, self.waiting) {
             (0, 0) => ExitCode::SUCCESS,
             (0, _) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
@@ -86,27 +93,48 @@ impl Counts {
 /// # Errors
 /// Manifests, a cluster or an environment that cannot be used.
 pub async fn main(args: Args) -> anyhow::Result<ExitCode> {
-    let Some(project) = project::load(&args.sources)? else { return Ok(ExitCode::FAILURE) };
     let stop = CancellationToken::new();
-    let around = Surroundings::open(project, &args.sources.place, stop.clone()).await?;
-    let orders = Orders { approved: args.approve.clone(), patience: args.timeout };
-    tokio::select! {
-        result = Box::pin(run(&around, &orders, args.redact)) => result,
+    let around = match project::open(&args.sources, stop.clone()).await? {
+        Ok(around) => around,
+        Err(findings) => {
+            project::tell(&findings)?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let orders = Orders { approved: args.approve.clone(), deadline: Instant::now() + args.timeout };
+    let result = tokio::select! {
+        code = Box::pin(run(&around, &orders, args.redact)) => Ok(code),
         result = signals(stop) => result,
+    };
+    // Nobody else has them.
+    for record in around.take_undelivered() {
+        let record = serde_json::to_string(&record).unwrap_or_default();
+        anstream::eprintln!("undelivered audit record: {}", display::escape(&record));
     }
+    result
 }
 
 /// The first signal stops what has not begun; a second one does not wait for what has.
 async fn signals(stop: CancellationToken) -> anyhow::Result<ExitCode> {
-    tokio::signal::ctrl_c().await?;
-    stop.cancel();
-    anstream::eprintln!("interrupted: no new write starts, the one under way is finished; once more to end at once");
-    tokio::signal::ctrl_c().await?;
-    anyhow::bail!("ended by a second signal before the write under way was answered; the next run looks at what became of it")
+    let (mut term, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    for is_first in [true, false] {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if is_first {
+            stop.cancel();
+            anstream::eprintln!(
+                "interrupted: no new write starts, one that may be under way is finished; once more to end at once"
+            );
+        }
+    }
+    anyhow::bail!("ended by a second signal; a write may have been sent whose answer was not waited for: plan shows what is live")
 }
 
-async fn run(around: &Surroundings, orders: &Orders, redact: bool) -> anyhow::Result<ExitCode> {
+async fn run(around: &Surroundings, orders: &Orders, redact: bool) -> ExitCode {
     let mut counts = Counts::default();
+    let mut progress = Progress::new("applying", around.project.objects.len());
     let mut out = anstream::stdout();
     for object in &around.project.objects {
         if around.stop.is_cancelled() {
@@ -117,23 +145,30 @@ async fn run(around: &Surroundings, orders: &Orders, redact: bool) -> anyhow::Re
         if let Some((plan, _)) = applied.plan.as_mut().filter(|_| redact) {
             *plan = plan.redacted();
         }
-        tell(&mut out, &applied)?;
         counts.add(&applied);
-        if applied.undelivered.is_some() && !matches!(applied.end, Ended::Failed(_)) {
-            counts.failed += 1;
-        }
+        progress.clear();
+        // Whoever does not read on any more must not stop the writes that were asked for.
+        let _ = tell(&mut out, &applied, redact);
+        progress.step();
     }
+    progress.clear();
+    let _ = conclude(&mut out, around, &counts);
+    counts.exit()
+}
+
+fn conclude(out: &mut impl Write, around: &Surroundings, counts: &Counts) -> io::Result<()> {
     writeln!(out, "{NAME}Applied:{NAME:#} {}.", counts.line())?;
     if around.cluster.is_none() {
         writeln!(
             out,
-            "{FAINT}Note: without a cluster's memory, members that the manifests no longer declare were left as they are.{FAINT:#}"
+            "{FAINT}Note: without a cluster's memory, members that the manifests no longer declare were left as they are, and a change limit counts this run only.{FAINT:#}"
         )?;
     }
-    Ok(counts.exit())
+    Ok(())
 }
 
-fn tell(out: &mut impl Write, applied: &Applied) -> io::Result<()> {
+fn tell(out: &mut impl Write, applied: &Applied, redact: bool) -> io::Result<()> {
+    let stopped = |stop: &Stop| stop.text(redact);
     let (style, text) = match &applied.end {
         Ended::Unchanged(text) if text.is_empty() => (FAINT, "unchanged".to_owned()),
         Ended::Unchanged(text) => (FAINT, format!("unchanged: {text}")),
@@ -149,13 +184,8 @@ fn tell(out: &mut impl Write, applied: &Applied) -> io::Result<()> {
     } else {
         writeln!(out, "{NAME}{}{NAME:#} {style}{}{style:#}", applied.name, display::escape(&text))?;
     }
-    if let Some((records, why)) = &applied.undelivered {
-        writeln!(out, "  {BAD}{} audit records were not delivered ({why}); keep them:{BAD:#}", records.len())?;
-        records.iter().try_for_each(|record| writeln!(out, "  {record}"))?;
+    match &applied.undelivered {
+        Some(why) => writeln!(out, "  {BAD}its audit records were not delivered: {}{BAD:#}", display::escape(why)),
+        None => Ok(()),
     }
-    Ok(())
-}
-
-fn stopped(stop: &Stop) -> String {
-    format!("{}: {}", stop.reason.as_str(), stop.message)
 }

@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(short, long)]
     namespace: Option<String>,
     /// Wait until the plan has run, at most so long
-    #[arg(long, value_name = "DURATION", num_args = 0..=1, default_missing_value = "2m", value_parser = super::duration)]
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "2m", value_parser = super::duration)]
     wait: Option<Duration>,
     #[command(flatten)]
     access: Access,
@@ -116,7 +116,7 @@ async fn wait(
     loop {
         let member = fleet::member(kind, api.get(name).await?);
         let waits = member.pending_plan.as_ref().is_some_and(|plan| plan.digest == digest);
-        if !waits && member.ready != "Unknown" && member.reason != "Progressing" {
+        if !waits && !member.reconciling && member.ready != "Unknown" {
             let message = display::escape(&member.message);
             writeln!(anstream::stdout(), "Ready {}, {}: {message}", member.ready, member.reason)?;
             return Ok(if member.ready == "True" { ExitCode::SUCCESS } else { ExitCode::FAILURE });

@@ -12,6 +12,7 @@ use super::manifests;
 use super::project::exported::Exported;
 use super::project::surroundings::Surroundings;
 use super::project::{Place, Project};
+use super::validate;
 use crate::controller::orgs::OrgName;
 use crate::engine::display;
 use crate::kinds::{self, KindEntry};
@@ -52,13 +53,23 @@ pub async fn main(args: Args) -> anyhow::Result<ExitCode> {
         !wanted.is_empty(),
         "name what is to be exported: --config ID, --prompt ID or --user ID, each with as many ids as you like"
     );
-    let Some(project) = project(&args)? else { return Ok(ExitCode::FAILURE) };
-    let org = org(&project, &args.place)?;
-    let around = Surroundings::open(project, &args.place, CancellationToken::new()).await?;
+    for (entry, id) in &wanted {
+        // A path after a flag is taken for an id.
+        anyhow::ensure!(
+            !id.contains(['/', '.']),
+            "{} is no id of a {}: name the manifests before the ids",
+            display::escape(id),
+            entry.kind
+        );
+    }
+    let (cluster, namespace) = args.place.connect().await?;
+    let Some(project) = project(&args, &namespace)? else { return Ok(ExitCode::FAILURE) };
+    let org = org(&project, &args.place, &namespace)?;
+    let around = Surroundings::new(project, cluster, &args.place, CancellationToken::new())?;
     let mut failed = false;
     for (entry, id) in wanted {
-        match (entry.export)(&around, &org, &args.place.namespace, id).await {
-            Ok(exported) => write(entry.kind, &exported, args.output.as_deref())?,
+        match (entry.export)(&around, &org, &namespace, id).await {
+            Ok(exported) => failed |= !write(entry.kind, &exported, args.output.as_deref())?,
             Err(stop) => {
                 failed = true;
                 anstream::eprintln!("error: {} {}: {}", entry.kind, stop.reason.as_str(), display::escape(&stop.message));
@@ -68,36 +79,46 @@ pub async fn main(args: Args) -> anyhow::Result<ExitCode> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn project(args: &Args) -> anyhow::Result<Option<Project>> {
+fn project(args: &Args, namespace: &str) -> anyhow::Result<Option<Project>> {
     let loaded = manifests::load(&args.paths);
-    if !super::project::tell(&loaded.findings)? {
+    let mut findings = validate::check(&loaded, namespace)?.findings;
+    findings.retain(|finding| finding.level == manifests::Level::Error);
+    if !super::project::tell(&findings)? {
         return Ok(None);
     }
-    match Project::of(&loaded.manifests, &args.place.namespace) {
+    match Project::of(&loaded.manifests, namespace) {
         Ok(project) => Ok(Some(project)),
         Err(errors) => super::project::tell(&errors.into_iter().map(Into::into).collect::<Vec<_>>()).map(|_| None),
     }
 }
 
 /// The chosen org, or the only one.
-fn org(project: &Project, place: &Place) -> anyhow::Result<OrgName> {
-    match (place.chosen_org(), project.orgs.len()) {
+fn org(project: &Project, place: &Place, namespace: &str) -> anyhow::Result<OrgName> {
+    match (place.chosen_org(namespace), project.orgs.len()) {
         (Some(org), _) => Ok(org),
         (None, 1) => project.orgs.keys().next().cloned().context("there is one org"),
         (None, _) => anyhow::bail!("name the GenesysOrg that the manifests are to refer to: --org NAME or --org NAMESPACE/NAME"),
     }
 }
 
-fn write(kind: &str, exported: &Exported, folder: Option<&Path>) -> anyhow::Result<()> {
+/// Prints a manifest, or puts it into the folder. Whether it is there.
+fn write(kind: &str, exported: &Exported, folder: Option<&Path>) -> anyhow::Result<bool> {
     let text = format!("---\n{}", manifests::print(&exported.manifest)?);
     let Some(folder) = folder else {
-        return Ok(anstream::stdout().write_all(text.as_bytes())?);
+        anstream::stdout().write_all(text.as_bytes())?;
+        return Ok(true);
     };
     std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     let path = folder.join(format!("{}-{}.yaml", kind.to_ascii_lowercase(), exported.name));
-    let mut file = std::fs::File::create_new(&path)
-        .with_context(|| format!("{} is not written; remove it first where it is to be replaced", path.display()))?;
+    let mut file = match std::fs::File::create_new(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            anstream::eprintln!("error: {} is there already and stays as it is; remove it first to replace it", path.display());
+            return Ok(false);
+        }
+        Err(error) => return Err(error).with_context(|| format!("{} cannot be written", path.display())),
+    };
     file.write_all(text.as_bytes())?;
     anstream::eprintln!("{}", path.display());
-    Ok(())
+    Ok(true)
 }

@@ -6,7 +6,7 @@ use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use serde::Serialize;
 
 use super::project::cluster::{Cluster, list};
-use crate::api::conditions::{self, IN_SYNC, READY};
+use crate::api::conditions::{self, IN_SYNC, READY, RECONCILING};
 use crate::api::status::PendingPlan;
 use crate::api::{GROUP, GenesysOrgStatus, ManagedStatus};
 use crate::kinds::{self, KindEntry};
@@ -31,6 +31,8 @@ pub struct Member {
     pub message: String,
     /// Whether the remote equals the manifest: `True`, `False` or `Unknown`.
     pub in_sync: String,
+    /// Whether the operator is at it, or waits for something.
+    pub reconciling: bool,
     /// Whether the spec suspends it.
     pub suspended: bool,
     /// Version of the remote object, as last seen.
@@ -137,6 +139,7 @@ fn unlisted(kind: &str, namespace: Option<&str>, error: &kube::Error) -> anyhow:
                 "the cluster does not know the kind {kind}; apply the CRDs first: assist-operator crds | kubectl apply --server-side -f -"
             )
         }
+        kube::Error::Api(status) => anyhow::anyhow!("{kind} objects could not be listed: {}", status.message),
         error => anyhow::anyhow!("{kind} objects could not be listed: {error}"),
     }
 }
@@ -159,6 +162,7 @@ pub fn member(kind: &'static str, object: DynamicObject) -> Member {
         reason: ready.map_or("NotSeen", |ready| ready.reason.as_str()).to_owned(),
         message: ready.map_or("no operator has looked at this generation yet", |ready| ready.message.as_str()).to_owned(),
         in_sync: in_sync.map_or("Unknown", |in_sync| in_sync.status.as_str()).to_owned(),
+        reconciling: conditions::find(&status.conditions, RECONCILING).is_some() || !seen,
         suspended: object.data.pointer("/spec/suspend") == Some(&true.into()),
         version: status.remote.as_ref().and_then(|remote| remote.version.clone()),
         last_change: status.history.first().map(|entry| entry.time.0.to_string()),

@@ -61,6 +61,8 @@ pub async fn main(args: Args) -> anyhow::Result<ExitCode> {
     if args.output == Output::Json {
         serde_json::to_writer_pretty(&mut out, &json!({"orgs": orgs, "objects": members}))?;
         writeln!(out)?;
+    } else if orgs.is_empty() && members.is_empty() {
+        writeln!(out, "{}", if args.attention { "Nothing needs attention." } else { "No objects." })?;
     } else {
         table(&mut out, &org_rows(&orgs), |_| Style::new())?;
         writeln!(out)?;
@@ -106,14 +108,14 @@ fn member_rows(members: &[Member], wide: bool, now: Timestamp) -> Vec<Vec<String
         vec![
             member.kind.to_owned(),
             format!("{}/{}", member.namespace, member.name),
-            member.org.clone(),
+            display::escape(&member.org),
             member.ready.clone(),
-            member.reason.clone(),
+            display::escape(&member.reason),
             member.in_sync.clone(),
             if member.drift > 0 { member.drift.to_string() } else { String::new() },
             display::escape(member.version.as_deref().unwrap_or_default()),
             member.last_change.as_deref().map(|at| age(at, now)).unwrap_or_default(),
-            member.pending_plan.as_ref().map(|plan| plan.digest.clone()).unwrap_or_default(),
+            member.pending_plan.as_ref().map(|plan| display::escape(&plan.digest)).unwrap_or_default(),
             display::escape(&member.message),
         ]
     }));

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -27,19 +28,30 @@ pub struct MemoryLedger {
     declared: Mutex<Vec<Declares>>,
     limit: Arc<ChangeLimit>,
     stop: CancellationToken,
-    intended: AtomicBool,
+    intended: Arc<AtomicBool>,
+    look: Option<LiveLook>,
 }
+
+/// A live look at the object, where there is a cluster: why nothing may be written.
+pub type LiveLook = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 impl MemoryLedger {
     /// The ledger of an object with this status, under the change limit of its org. No write starts once `stop` is cancelled.
     pub fn new(id: impl Into<String>, status: ManagedStatus, limit: Arc<ChangeLimit>, stop: CancellationToken) -> Self {
         let (audit, declared, intended) = Default::default();
-        Self { id: id.into(), status: Mutex::new(status), audit, declared, limit, stop, intended }
+        Self { id: id.into(), status: Mutex::new(status), audit, declared, limit, stop, intended, look: None }
     }
 
-    /// Whether a write was about to be sent.
-    pub fn has_intended(&self) -> bool {
-        self.intended.load(Ordering::Relaxed)
+    /// The same, which says in `intended` that a write was about to be sent.
+    #[must_use]
+    pub fn telling(self, intended: Arc<AtomicBool>) -> Self {
+        Self { intended, ..self }
+    }
+
+    /// The same, which looks at the object before it writes.
+    #[must_use]
+    pub fn looking(self, look: LiveLook) -> Self {
+        Self { look: Some(look), ..self }
     }
 
     /// The status.
@@ -50,6 +62,11 @@ impl MemoryLedger {
     /// The record of every write attempted so far, oldest first.
     pub fn audited(&self) -> Vec<AuditRecord> {
         lock(&self.audit).clone()
+    }
+
+    /// Adds a record.
+    pub fn keep(&self, record: AuditRecord) {
+        lock(&self.audit).push(record);
     }
 
     /// From now on the object leaves alone what `declares` says.
@@ -67,6 +84,7 @@ impl Default for MemoryLedger {
 
 impl Ledger for MemoryLedger {
     async fn intend(&self, intended: &Intended<'_>) -> Result<(), String> {
+        self.look().await?;
         self.intended.store(true, Ordering::Relaxed);
         let status = intended.status(&self.status());
         *self.status() = status;
@@ -74,7 +92,10 @@ impl Ledger for MemoryLedger {
     }
 
     async fn look(&self) -> Result<(), String> {
-        Ok(())
+        match &self.look {
+            Some(look) => look().await,
+            None => Ok(()),
+        }
     }
 
     async fn claimed(&self, skill: &str, users: &[String]) -> Result<BTreeSet<String>, String> {
@@ -107,7 +128,7 @@ impl Ledger for MemoryLedger {
     }
 
     async fn audit(&self, record: AuditRecord) -> Result<(), String> {
-        lock(&self.audit).push(record);
+        self.keep(record);
         Ok(())
     }
 

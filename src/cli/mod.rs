@@ -36,8 +36,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the controller against a cluster
-    Run(run::Args),
+    /// Check manifests without a cluster: everything that the API server and the operator would refuse
+    Validate(validate::Args),
     /// Show what the controller would write for manifests now: 0 nothing, 2 changes, 1 something failed
     Plan(plan::Args),
     /// Converge manifests once, without a controller: 0 done, 2 something waits, 1 something failed
@@ -48,12 +48,12 @@ enum Command {
     Get(get::Args),
     /// Let one waiting plan run
     Approve(approve::Args),
+    /// Run the controller against a cluster
+    Run(run::Args),
     /// Tell the main story on an embedded sandbox: no cluster, no account
     Demo(demo::Args),
     /// Serve the embedded Genesys, for the operator, the CLI and curl
     Sandbox(sandbox::Args),
-    /// Check manifests without a cluster: everything that the API server and the operator would refuse
-    Validate(validate::Args),
     /// Print the CRDs
     Crds,
     /// Print the ClusterRole and the Role that the operator needs
@@ -84,4 +84,10 @@ pub async fn main(cli: Cli) -> anyhow::Result<ExitCode> {
 /// A duration on the command line.
 fn duration(text: &str) -> Result<Duration, String> {
     GoDuration(text.to_owned()).get().ok_or_else(|| "write it as 90s, 10m or 1h30m".to_owned())
+}
+
+/// Whether nobody reads the output any more, as in `plan | head`.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let of_io = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    error.chain().any(|cause| of_io(cause) == Some(std::io::ErrorKind::BrokenPipe))
 }

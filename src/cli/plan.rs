@@ -12,9 +12,10 @@ use clap::{Args as ClapArgs, ValueEnum};
 use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
+use super::manifests::Finding;
 use super::progress::Progress;
 use super::project::surroundings::Surroundings;
-use super::project::{Proposal, Sources};
+use super::project::{self, Proposal, Sources};
 
 pub(super) use summary::Summary;
 pub(super) use text::changes;
@@ -30,7 +31,8 @@ pub struct Args {
     /// How the plan is printed
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
-    /// Show no text of prompts and settings, only lengths and digests: for logs and comments that many can read
+    /// Show no text of prompts and settings, no levels of agents, and no words of rules about them, only lengths and digests: for logs and
+    /// comments that many can read. Names, ids and paths stay
     #[arg(long)]
     redact: bool,
 }
@@ -48,15 +50,18 @@ enum Output {
 /// Plans and prints. 0: nothing to write; 2: changes; 1: something could not be planned.
 ///
 /// # Errors
-/// Manifests, a cluster or an environment that cannot be used.
+/// A cluster or an environment that cannot be used, or an output that cannot be written to.
 pub async fn main(args: Args) -> anyhow::Result<ExitCode> {
-    let Some(project) = super::project::load(&args.sources)? else { return Ok(ExitCode::FAILURE) };
-    let around = Surroundings::open(project, &args.sources.place, CancellationToken::new()).await?;
+    let around = match project::open(&args.sources, CancellationToken::new()).await? {
+        Ok(around) => around,
+        Err(findings) => {
+            invalid(&findings, &args)?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
     let mut proposals = Box::pin(propose(&around)).await;
     if args.redact {
-        for planned in proposals.iter_mut().filter_map(|proposal| proposal.result.as_mut().ok()) {
-            planned.plan = planned.plan.redacted();
-        }
+        proposals.iter_mut().for_each(Proposal::redact);
     }
     let summary = Summary::of(&proposals);
     let mut out = anstream::stdout().lock();
@@ -66,6 +71,23 @@ pub async fn main(args: Args) -> anyhow::Result<ExitCode> {
         Output::Markdown => out.write_all(markdown::text(&proposals, &summary).as_bytes())?,
     }
     Ok(summary.exit())
+}
+
+/// Tells what is wrong with the manifests, in the form that was asked for: a pipeline shows what is on standard output.
+fn invalid(findings: &[Finding], args: &Args) -> anyhow::Result<()> {
+    let lines = findings.iter().map(|finding| if args.redact { finding.place() } else { finding.to_string() });
+    match args.output {
+        Output::Text => lines.for_each(|line| anstream::eprintln!("{line}")),
+        Output::Json if args.redact => {
+            json::write_findings(&mut anstream::stdout().lock(), &lines.collect::<Vec<_>>())?;
+        }
+        Output::Json => json::write_findings(&mut anstream::stdout().lock(), &findings)?,
+        Output::Markdown => {
+            let text = markdown::findings(&lines.collect::<Vec<_>>());
+            anstream::stdout().lock().write_all(text.as_bytes())?;
+        }
+    }
+    Ok(())
 }
 
 /// Looks at every object, in the order of the manifests.

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod connections;
 pub mod exported;
 pub mod object;
+pub mod orgs;
 mod proposal;
 pub mod surroundings;
 
@@ -20,9 +21,13 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::ResourceExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use self::cluster::Cluster;
 use self::object::AnyObject;
+use self::surroundings::Surroundings;
+use super::kubernetes;
 use super::manifests::{self, Finding, Level, Manifest, ManifestError};
 use super::validate;
 use crate::api::{GROUP, GenesysOrg};
@@ -45,9 +50,9 @@ pub struct Sources {
 /// Which organisation, and which cluster.
 #[derive(Clone, Debug, Args)]
 pub struct Place {
-    /// Namespace of manifests that name none
-    #[arg(short, long, default_value = "default")]
-    pub namespace: String,
+    /// Namespace of manifests that name none; when unset that of the cluster's context, else `default`
+    #[arg(short, long)]
+    pub namespace: Option<String>,
     /// Only the objects of this GenesysOrg: NAME or NAMESPACE/NAME
     #[arg(long)]
     pub org: Option<String>,
@@ -67,14 +72,28 @@ pub struct Place {
 
 impl Place {
     /// Whether there is a cluster to ask.
-    pub fn has_cluster(&self) -> bool {
+    fn has_cluster(&self) -> bool {
         self.cluster || self.kubeconfig.is_some() || self.context.is_some()
     }
 
-    /// The chosen org.
-    pub fn chosen_org(&self) -> Option<OrgName> {
+    /// The cluster, where one was named, and the namespace of manifests without one.
+    ///
+    /// # Errors
+    /// A cluster that cannot be used.
+    pub async fn connect(&self) -> anyhow::Result<(Option<Cluster>, String)> {
+        let unset = || self.namespace.clone();
+        if !self.has_cluster() {
+            return Ok((None, unset().unwrap_or_else(|| "default".to_owned())));
+        }
+        let config = kubernetes::config(self.kubeconfig.as_deref(), self.context.as_deref()).await?;
+        let namespace = unset().unwrap_or_else(|| config.default_namespace.clone());
+        Ok((Some(Cluster::connect(config)?), namespace))
+    }
+
+    /// The chosen org, in `namespace` where it names none.
+    pub fn chosen_org(&self, namespace: &str) -> Option<OrgName> {
         let text = self.org.as_deref()?;
-        let (namespace, name) = text.split_once('/').unwrap_or((&self.namespace, text));
+        let (namespace, name) = text.split_once('/').unwrap_or((namespace, text));
         Some((namespace.to_owned(), name.to_owned()))
     }
 }
@@ -162,29 +181,39 @@ fn put<K: DeserializeOwned + ResourceExt>(
     Ok(())
 }
 
-/// Reads the manifests that a command was given, and keeps the objects of the chosen org. What cannot be read is told, all of it;
-/// then there is nothing to work on.
+/// What a command works on: the manifests that it was given, of the chosen org, and what stands around them; or everything that is wrong with
+/// the manifests.
 ///
 /// # Errors
-/// A standard error that cannot be written to.
-pub fn load(sources: &Sources) -> anyhow::Result<Option<Project>> {
+/// A cluster or an environment that cannot be used, no manifests, or an org that is not among them.
+pub async fn open(sources: &Sources, stop: CancellationToken) -> anyhow::Result<Result<Surroundings, Vec<Finding>>> {
+    let (cluster, namespace) = sources.place.connect().await?;
     let loaded = manifests::load(&sources.paths);
-    let mut findings = validate::check(&loaded, &sources.place.namespace)?.findings;
+    let mut findings = validate::check(&loaded, &namespace)?.findings;
     // What cannot be told offline is looked up here.
     findings.retain(|finding| finding.level == Level::Error);
-    if !tell(&findings)? {
-        return Ok(None);
+    if !findings.is_empty() {
+        return Ok(Err(findings));
     }
-    let project = Project::of(&loaded.manifests, &sources.place.namespace);
-    let mut project = match project {
+    anyhow::ensure!(!loaded.manifests.is_empty(), "there are no manifests in {}", sources.paths.join(", "));
+    let mut project = match Project::of(&loaded.manifests, &namespace) {
         Ok(project) => project,
-        Err(errors) => return tell(&errors.into_iter().map(Finding::from).collect::<Vec<_>>()).map(|_| None),
+        Err(errors) => return Ok(Err(errors.into_iter().map(Finding::from).collect())),
     };
-    if let Some(chosen) = sources.place.chosen_org() {
+    if let Some(chosen) = sources.place.chosen_org(&namespace) {
+        let orgs = project.orgs_in_use();
+        if !orgs.is_empty() && !orgs.contains(&chosen) {
+            let names: Vec<String> = orgs.iter().map(|(namespace, name)| format!("{namespace}/{name}")).collect();
+            anyhow::bail!(
+                "no object of these manifests uses GenesysOrg {}/{}; they use {}",
+                chosen.0,
+                chosen.1,
+                names.join(", ")
+            );
+        }
         project.objects.retain(|object| object.org() == chosen);
     }
-    anyhow::ensure!(!project.objects.is_empty(), "there is no object of {GROUP} to work on in these manifests");
-    Ok(Some(project))
+    Ok(Ok(Surroundings::new(project, cluster, &sources.place, stop)?))
 }
 
 /// Tells what is wrong with manifests. Whether nothing is.

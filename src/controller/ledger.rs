@@ -170,7 +170,10 @@ struct Check<K: Remote> {
 }
 
 /// Whether an object is still the one that was planned for, and may be written.
-fn unchanged<K: Remote>(planned: &K, live: &K) -> Result<(), &'static str> {
+///
+/// # Errors
+/// Why not.
+pub fn unchanged<K: Remote>(planned: &K, live: &K) -> Result<(), &'static str> {
     if live.meta().uid != planned.meta().uid || live.meta().deletion_timestamp.is_some() {
         return Err("the object was deleted");
     }

@@ -13,7 +13,7 @@ mod gone;
 pub mod kind;
 mod learned;
 pub mod lease;
-mod ledger;
+pub mod ledger;
 mod load;
 pub mod metrics;
 pub mod org;

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{display, json as json_util, words};
+use super::{display, json as json_util, routing_profile, words};
 use crate::api::ManagedStatus;
 use crate::api::status::{AgentResult, AppliedField, Evaluation, LevelChange};
 
@@ -248,10 +248,11 @@ impl Evaluated {
 }
 
 impl Change {
-    /// The change without any text: lengths and digests in its place. Numbers, true and false stay.
-    fn redacted(&self) -> Self {
+    /// The change without any text: lengths and digests in its place. Numbers, true and false stay where they are not `personal`.
+    fn redacted(&self, personal: bool) -> Self {
         let shown = |side: &Value| match side {
-            Value::Null | Value::Bool(_) | Value::Number(_) => side.clone(),
+            Value::Null | Value::Bool(_) | Value::Number(_) if !personal => side.clone(),
+            Value::Number(_) => Value::String("(a level)".to_owned()),
             other => Value::String(display::digest(other)),
         };
         Self { path: self.path.clone(), from: self.from.as_ref().map(shown), to: self.to.as_ref().map(shown), prose: false }
@@ -259,12 +260,20 @@ impl Change {
 }
 
 impl Plan {
-    /// The plan without any text, for where everybody can read it: lengths and digests in its place.
+    /// The plan without any text and without what is said of agents, for where everybody can read it: lengths and digests in their place.
     #[must_use]
     pub fn redacted(&self) -> Self {
-        let redacted = |changes: &[Change]| changes.iter().map(Change::redacted).collect();
-        let steps = self.steps.iter().map(|step| Step { changes: redacted(&step.changes), ..step.clone() }).collect();
-        Self { steps, drift: redacted(&self.drift), ..self.clone() }
+        let redacted = |changes: &[Change], personal| changes.iter().map(|change| change.redacted(personal)).collect();
+        let step = |step: &Step| Step {
+            changes: redacted(&step.changes, step.target.family == routing_profile::USER),
+            before_hash: None,
+            after_hash: None,
+            level: None,
+            ..step.clone()
+        };
+        let steps: Vec<Step> = self.steps.iter().map(step).collect();
+        let personal = self.evaluated.is_some() || steps.iter().any(|step| step.target.family == routing_profile::USER);
+        Self { steps, drift: redacted(&self.drift, personal), evaluated: None, ..self.clone() }
     }
 
     /// Whether there is nothing to write.

@@ -65,6 +65,13 @@ impl Finding {
         Self { level: Level::Note, ..self }
     }
 
+    /// The place, object and field alone.
+    pub fn place(&self) -> String {
+        let parts = self.object.iter().chain(&self.field).map(|part| display::escape(part));
+        let parts = parts.collect::<Vec<_>>().join(": ");
+        format!("{}:{}:{}: {parts}", display::escape(&self.place.file), self.place.line, self.place.column)
+    }
+
     /// What it says, without the place.
     pub fn message(&self) -> String {
         let parts = self.object.iter().chain(&self.field).chain([&self.problem]);

@@ -62,3 +62,9 @@ fn entry(proposal: &Proposal) -> Entry<'_> {
         }),
     }
 }
+
+/// Writes what is wrong with the manifests as one JSON object.
+pub fn write_findings(out: &mut impl Write, findings: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, &serde_json::json!({"findings": findings}))?;
+    writeln!(out)
+}

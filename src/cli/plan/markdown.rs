@@ -4,29 +4,52 @@
 use std::fmt::Write;
 
 use super::Summary;
-use crate::cli::project::Proposal;
+use crate::cli::project::{Proposal, Stop};
 use crate::engine::display;
 
 /// GitHub takes comments up to 65,536 characters; what is around them needs some.
 const LONGEST: usize = 60_000;
+/// Most objects without room that are named.
+const MOST_NAMED: usize = 20;
 
-/// The comment.
+/// The comment: what failed first, so that nothing pushes it out.
 pub fn text(proposals: &[Proposal], summary: &Summary) -> String {
     let mut text = format!("### Assist Operator plan: {}\n", summary.line());
-    let mut left_out = 0_usize;
-    for section in proposals.iter().filter_map(section) {
-        if text.len() + section.len() > LONGEST {
-            left_out += 1;
-        } else {
-            text.push_str(&section);
+    let mut left_out = Vec::new();
+    let (failed, others): (Vec<_>, Vec<_>) = proposals.iter().partition(|p| p.result.as_ref().is_err_and(Stop::is_error));
+    for proposal in failed.into_iter().chain(others) {
+        match section(proposal) {
+            Some(section) if text.len() + section.len() > LONGEST => left_out.push(inline(&proposal.name.to_string())),
+            Some(section) => text.push_str(&section),
+            None => {}
         }
     }
-    if left_out > 0 {
-        let _ = write!(text, "\n**{left_out} further objects do not fit here:** run `assist-operator plan` to see them.\n");
+    if !left_out.is_empty() {
+        let more = left_out.len().saturating_sub(MOST_NAMED);
+        left_out.truncate(MOST_NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let _ =
+            write!(text, "\n**There is no room for {}{more}:** run `assist-operator plan` to see them.\n", left_out.join(", "));
     }
     for note in &summary.notes {
         let _ = write!(text, "\n> {}\n", note.replace('\n', " "));
     }
+    text
+}
+
+/// The comment where the manifests are not valid.
+pub fn findings(lines: &[String]) -> String {
+    let mut text = format!("### Assist Operator plan: the manifests are not valid ({})\n\n", lines.len());
+    let mut shown = String::new();
+    for line in lines {
+        if shown.len() + line.len() > LONGEST {
+            shown.push_str("and more\n");
+            break;
+        }
+        shown.push_str(line);
+        shown.push('\n');
+    }
+    text.push_str(&fenced(&shown));
     text
 }
 
@@ -66,12 +89,11 @@ fn fenced(text: &str) -> String {
     let mut out = format!("{fence}diff\n");
     for line in text.lines() {
         let body = line.trim_start();
+        let indent = line.strip_suffix(body).unwrap_or_default();
         // A diff is coloured by its first column.
         let _ = match body.split(' ').next() {
-            Some(sign @ ("+" | "-")) => {
-                writeln!(out, "{sign} {}{}", &line[..line.len() - body.len()], body.get(2..).unwrap_or_default())
-            }
-            Some("~") => writeln!(out, "! {}{}", &line[..line.len() - body.len()], body.get(2..).unwrap_or_default()),
+            Some(sign @ ("+" | "-")) => writeln!(out, "{sign} {indent}{}", body.get(2..).unwrap_or_default()),
+            Some("~") => writeln!(out, "! {indent}{}", body.get(2..).unwrap_or_default()),
             _ => writeln!(out, "  {line}"),
         };
     }
@@ -80,10 +102,18 @@ fn fenced(text: &str) -> String {
     out
 }
 
-/// Text in a line of markup. Names and places hold nothing that needs more than this, unless somebody tries.
+/// Text in a line of markup: whatever could be markup or a link is written as its number.
 fn inline(text: &str) -> String {
-    let text = display::escape(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('`', "'");
-    format!("<code>{text}</code>")
+    let mut out = String::from("<code>");
+    for c in display::escape(text).chars() {
+        let _ = match c {
+            ' ' | '-' | '/' => write!(out, "{c}"),
+            c if c.is_ascii_punctuation() => write!(out, "&#{};", u32::from(c)),
+            c => write!(out, "{c}"),
+        };
+    }
+    out.push_str("</code>");
+    out
 }
 
 #[cfg(test)]
@@ -99,6 +129,7 @@ mod tests {
 
     #[test]
     fn names_are_no_markup() {
-        assert_eq!(inline("a</summary>`b"), "<code>a&lt;/summary&gt;'b</code>");
+        assert_eq!(inline("a</b>`"), "<code>a&#60;/b&#62;&#96;</code>");
+        assert_eq!(inline("[x](y) www.a @b"), "<code>&#91;x&#93;&#40;y&#41; www&#46;a &#64;b</code>");
     }
 }

@@ -1,5 +1,7 @@
 //! `apply` of one object: phases 3 to 7 until there is nothing left to do that time alone would do.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -8,15 +10,17 @@ use tokio::time::Instant;
 use super::object::{Object, Of, Prepared};
 use super::surroundings::Surroundings;
 use super::{ObjectName, Stop, audit};
-use crate::api::conditions::{self, READY, Reason};
-use crate::api::{ManagedStatus, conditions::Phase};
+use crate::api::conditions::{self, Phase, READY, Reason};
+use crate::api::{ManagedStatus, Policy};
 use crate::clock;
 use crate::controller::outcome::{Facts, Next, Verdict, outcome};
 use crate::controller::reconcile::Reconcilable;
 use crate::engine::gate::approval_digest;
 use crate::engine::{Plan, display};
 use crate::genesys::Lane;
-use crate::remote::converge::{converge, preview};
+use crate::remote::audit::{Attempt, AuditStatus};
+use crate::remote::converge::{End, converge, preview};
+use crate::remote::failure::Retry;
 
 /// First wait after a lost guard or an answer that did not come; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -27,20 +31,20 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 pub struct Orders {
     /// The digests of the plans that a person approved.
     pub approved: Vec<String>,
-    /// How long an object is tried again.
-    pub patience: Duration,
+    /// Until when what failed is tried again.
+    pub deadline: Instant,
 }
 
 /// How an object ended.
 pub struct Applied {
     /// Which.
     pub name: ObjectName,
-    /// What was planned at first, where there was something.
+    /// What was planned last, where there was something.
     pub plan: Option<(Plan, String)>,
     /// How it ended.
     pub end: Ended,
-    /// Audit records that the webhook did not take, as JSON, and why.
-    pub undelivered: Option<(Vec<String>, String)>,
+    /// Why the audit records of its writes were not delivered.
+    pub undelivered: Option<String>,
 }
 
 /// See [`Applied`].
@@ -62,8 +66,29 @@ impl From<Stop> for Ended {
     fn from(stop: Stop) -> Self {
         match stop.reason {
             Reason::Suspended => Self::Left(stop),
-            Reason::AwaitingApproval | Reason::ChangeBudgetExceeded => Self::Waits(stop),
+            Reason::AwaitingApproval | Reason::ChangeBudgetExceeded | Reason::AwaitingPropagation => Self::Waits(stop),
             _ => Self::Failed(stop),
+        }
+    }
+}
+
+/// A retry, and when the next one is due.
+struct Patience {
+    deadline: Instant,
+    wait: Duration,
+}
+
+impl Patience {
+    /// Waits before the next try; not where that would be too late.
+    async fn wait(&mut self, around: &Surroundings, asked: Option<Duration>) -> Result<bool, Stop> {
+        let pause = asked.unwrap_or(self.wait);
+        self.wait = (self.wait * 2).min(LONGEST_WAIT);
+        if Instant::now() + pause > self.deadline {
+            return Ok(false);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => Ok(true),
+            () = around.stop.cancelled() => Err(interrupted()),
         }
     }
 }
@@ -73,15 +98,59 @@ impl<K: Reconcilable + Serialize> Of<K> {
     pub(super) async fn converge(&self, around: &Surroundings, orders: &Orders) -> Applied {
         let mut applied =
             Applied { name: self.name().clone(), plan: None, end: Ended::Unchanged(String::new()), undelivered: None };
-        applied.end = match Box::pin(self.write(around, orders, &mut applied)).await {
-            Ok(end) => end,
-            Err(stop) => stop.into(),
+        let intended = Arc::new(AtomicBool::new(false));
+        let end = tokio::select! {
+            end = Box::pin(self.write(around, orders, &intended, &mut applied)) => end,
+            () = around.interrupted(&intended) => Err(interrupted()),
         };
+        applied.end = end.unwrap_or_else(Ended::from);
         applied
     }
 
-    async fn write(&self, around: &Surroundings, orders: &Orders, applied: &mut Applied) -> Result<Ended, Stop> {
-        let prepared = Box::pin(self.prepare(around)).await?;
+    async fn write(
+        &self,
+        around: &Surroundings,
+        orders: &Orders,
+        intended: &Arc<AtomicBool>,
+        applied: &mut Applied,
+    ) -> Result<Ended, Stop> {
+        let mut prepared = Box::pin(self.prepare(around, Some(intended.clone()))).await?;
+        self.may_apply(&prepared)?;
+        prepared.link.found.is_applied(&self.org())?;
+        let sink = around.sink(&self.org(), &prepared.link).await?;
+        if sink.is_some() && prepared.link.is_audit_lost() {
+            let message = "the audit webhook did not take the records of an earlier write; nothing more is written for this org";
+            return Err(Stop::new(Reason::AuditBacklog, message));
+        }
+        let mut patience = Patience { deadline: orders.deadline, wait: FIRST_WAIT };
+        let plan = self.plan_patiently(around, &prepared, &mut patience).await?;
+        if plan.is_empty() {
+            let reported = plan.drift.len();
+            let text = if reported > 0 { format!("{reported} differences are only reported") } else { String::new() };
+            return Ok(Ended::Unchanged(text));
+        }
+        let digest = approval_digest(&plan, &prepared.status.history);
+        applied.plan = Some((plan, digest.clone()));
+        if orders.approved.contains(&digest) {
+            prepared.approved = Some(digest.clone());
+        }
+        if prepared.approval && prepared.approved.as_ref() != Some(&digest) {
+            let message = "run apply again with --approve and the digest of this plan";
+            return Err(Stop::new(Reason::AwaitingApproval, message));
+        }
+        let end = self.until_settled(around, &prepared, applied, &mut patience).await;
+        let end = self.outcome_is_known(&prepared, end);
+        if let Some(sink) = sink {
+            applied.undelivered = audit::deliver(around, &sink, prepared.ledger.audited()).await.err();
+            if applied.undelivered.is_some() {
+                prepared.link.audit_is_lost();
+            }
+        }
+        end
+    }
+
+    /// What only the controller may do.
+    fn may_apply(&self, prepared: &Prepared<K>) -> Result<(), Stop> {
         if prepared.differs {
             let message = "the cluster has this object with another spec, and its operator enforces that one; apply the manifest there (kubectl apply), or leave --cluster and --kubeconfig out where no operator runs";
             return Err(Stop::new(Reason::DuplicateOwner, message));
@@ -90,28 +159,35 @@ impl<K: Reconcilable + Serialize> Of<K> {
             let message = "the operator of the cluster has a write under way (status.intent); try again when it is gone";
             return Err(Stop::new(Reason::Progressing, message));
         }
-        let sink = around.sink(&self.org(), &prepared.link).await?;
-        let mut session = Self::session(&prepared.link, Lane::Change).await;
-        let request = self.request(&prepared, &prepared.status, None);
-        let plan = preview(&mut session, &around.states, &prepared.ledger, &request).await?;
-        drop(session);
-        if plan.is_empty() {
-            let reported = plan.drift.len();
-            let text = if reported > 0 { format!("{reported} differences are only reported") } else { String::new() };
-            return Ok(Ended::Unchanged(text));
+        if K::PARTS.contains(&"evaluation") && prepared.is_new && self.object.policy() == Policy::Enforce {
+            let message = "its evaluations are remembered in a status: without one every run would be another evaluation and make another step; apply it to a cluster whose operator enforces it, or set mode to Propose";
+            return Err(Stop::new(Reason::DependencyNotFound, message));
         }
-        let digest = approval_digest(&plan, &prepared.status.history);
-        applied.plan = Some((plan, digest.clone()));
-        let approved = orders.approved.contains(&digest).then_some(digest.as_str());
-        if prepared.approval && approved.is_none() {
-            let message = "run apply again with --approve and the digest of this plan";
-            return Err(Stop::new(Reason::AwaitingApproval, message));
+        Ok(())
+    }
+
+    /// Phases 3 and 4, again after what passes by itself.
+    async fn plan_patiently(&self, around: &Surroundings, prepared: &Prepared<K>, patience: &mut Patience) -> Result<Plan, Stop> {
+        loop {
+            let mut session = Self::session(&prepared.link, Lane::Change).await;
+            let request = self.request(prepared, &prepared.status);
+            let end = match preview(&mut session, &around.states, &prepared.ledger, &request).await {
+                Ok(plan) => return Ok(plan),
+                Err(end) => end,
+            };
+            drop(session);
+            let asked = match &end {
+                End::Failed(failure) if failure.retry == Retry::BackOff => None,
+                End::Failed(failure) => match failure.retry {
+                    Retry::After(wait) => Some(wait),
+                    _ => return Err(end.into()),
+                },
+                _ => return Err(end.into()),
+            };
+            if !patience.wait(around, asked).await? {
+                return Err(end.into());
+            }
         }
-        let end = self.until_settled(around, &prepared, approved, orders.patience).await;
-        if let Some(sink) = sink {
-            applied.undelivered = audit::deliver(&sink, &prepared.ledger.audited()).await.err();
-        }
-        end
     }
 
     /// Converges, and again after what passes by itself.
@@ -119,41 +195,35 @@ impl<K: Reconcilable + Serialize> Of<K> {
         &self,
         around: &Surroundings,
         prepared: &Prepared<K>,
-        approved: Option<&str>,
-        patience: Duration,
+        applied: &mut Applied,
+        patience: &mut Patience,
     ) -> Result<Ended, Stop> {
-        let deadline = Instant::now() + patience;
-        let (mut wait, mut writes, mut is_first) = (FIRST_WAIT, 0, true);
+        let (mut writes, mut is_first) = (0, true);
         loop {
             let status = prepared.ledger.status().clone();
-            let mut request = self.request(prepared, &status, approved);
+            let mut request = self.request(prepared, &status);
             if !is_first {
                 request.max_age = None;
             }
             let mut session = Self::session(&prepared.link, if is_first { Lane::Change } else { Lane::Retry }).await;
-            let convergence = tokio::select! {
-                convergence = converge(&mut session, &around.states, &prepared.ledger, &request) => convergence,
-                () = around.interrupted(&prepared.ledger) => return Err(interrupted()),
-            };
+            let convergence = converge(&mut session, &around.states, &prepared.ledger, &request).await;
             drop(session);
             is_first = false;
             writes += convergence.written.iter().map(|entry| entry.writes.unwrap_or(1).max(1) as usize).sum::<usize>();
-            let facts = self.facts(prepared, &status);
-            let out = outcome(&Verdict::Converged(&convergence), &facts);
+            if let Some(plan) = convergence.plan.as_ref().filter(|plan| !plan.is_empty()) {
+                // After a lost guard it is another one.
+                applied.plan = Some((plan.clone(), approval_digest(plan, &status.history)));
+            }
+            let out = outcome(&Verdict::Converged(&convergence), &self.facts(prepared, &status));
             prepared.ledger.status().clone_from(&out.status);
-            let pause = match out.next {
-                Next::BackOff => wait,
-                Next::After(wait) => wait,
-                Next::Check | Next::Until(_) | Next::Change => return settled(&out.status, writes),
+            let asked = match out.next {
+                Next::BackOff => None,
+                Next::After(wait) => Some(wait),
+                Next::Check | Next::Until(_) | Next::Change => return self.settled(prepared, &out.status, writes),
             };
-            if Instant::now() + pause > deadline {
-                return settled(&out.status, writes);
+            if !patience.wait(around, asked).await? {
+                return self.settled(prepared, &out.status, writes);
             }
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = around.stop.cancelled() => return Err(interrupted()),
-            }
-            wait = (wait * 2).min(LONGEST_WAIT);
         }
     }
 
@@ -168,6 +238,58 @@ impl<K: Reconcilable + Serialize> Of<K> {
             now: clock::now(),
         }
     }
+
+    /// The end, from the conditions.
+    fn settled(&self, prepared: &Prepared<K>, status: &ManagedStatus, writes: usize) -> Result<Ended, Stop> {
+        let Some(ready) = conditions::find(&status.conditions, READY) else {
+            return Err(Stop::new(Reason::InternalError, "there is no outcome; this is a defect of the operator"));
+        };
+        let reason = Reason::of(&ready.reason).unwrap_or(Reason::InternalError);
+        if reason.phase() != Phase::Done {
+            return Err(Stop::new(reason, display::escape(&ready.message)));
+        }
+        let gated = K::propagation(&prepared.desired).is_some_and(|watch| watch.gate);
+        match writes {
+            0 => Ok(Ended::Unchanged(ready.message.clone())),
+            _ if gated => Err(Stop::new(
+                Reason::AwaitingPropagation,
+                format!("{}; which version handles conversations is watched by the operator only", ready.message),
+            )),
+            writes => Ok(Ended::Written(writes, ready.message.clone())),
+        }
+    }
+
+    /// A write whose outcome nobody knows has its audit record too, and the end says so: no next run remembers it.
+    fn outcome_is_known(&self, prepared: &Prepared<K>, end: Result<Ended, Stop>) -> Result<Ended, Stop> {
+        let Some(intent) = prepared.ledger.status().intent.take() else { return end };
+        let told = prepared.ledger.audited();
+        let open: Vec<_> =
+            intent.steps.iter().filter(|step| told.iter().all(|record| record.audit_id != step.audit_id)).collect();
+        for step in &open {
+            let attempt = Attempt { step: (*step).clone(), began: clock::precise() };
+            prepared.ledger.keep(attempt.record(&prepared.subject, AuditStatus::Unknown, None, clock::precise()));
+        }
+        match open.first() {
+            None => end,
+            Some(step) => Err(Stop::new(
+                Reason::OrgUnavailable,
+                format!(
+                    "a write to {} was sent, and its outcome is not known (audit id {}); plan shows what is live",
+                    step.target, step.audit_id
+                ),
+            )),
+        }
+    }
+}
+
+impl super::orgs::Link {
+    fn is_audit_lost(&self) -> bool {
+        self.audit_lost.load(Ordering::Relaxed)
+    }
+
+    fn audit_is_lost(&self) {
+        self.audit_lost.store(true, Ordering::Relaxed);
+    }
 }
 
 fn interrupted() -> Stop {
@@ -175,20 +297,4 @@ fn interrupted() -> Stop {
         Reason::Progressing,
         "it was interrupted; whatever was sent is finished, and the next run goes on from the live state",
     )
-}
-
-/// The end, from the conditions.
-fn settled(status: &ManagedStatus, writes: usize) -> Result<Ended, Stop> {
-    let Some(ready) = conditions::find(&status.conditions, READY) else {
-        return Err(Stop::new(Reason::InternalError, "there is no outcome; this is a defect of the operator"));
-    };
-    let reason = Reason::of(&ready.reason).unwrap_or(Reason::InternalError);
-    if reason.phase() == Phase::Done {
-        return Ok(if writes > 0 {
-            Ended::Written(writes, ready.message.clone())
-        } else {
-            Ended::Unchanged(ready.message.clone())
-        });
-    }
-    Err(Stop::new(reason, display::escape(&ready.message)))
 }

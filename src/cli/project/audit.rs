@@ -1,7 +1,7 @@
 //! Audit records of a run without a controller: delivered to the org's webhook before the command goes on. There is no queue that
 //! outlives the process, so what cannot be delivered is printed.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -9,7 +9,8 @@ use secrecy::SecretString;
 
 use super::Stop;
 use super::connections::with_plain_texts;
-use super::surroundings::{Link, Surroundings};
+use super::orgs::Link;
+use super::surroundings::Surroundings;
 use crate::api::conditions::Reason;
 use crate::controller::orgs::OrgName;
 use crate::controller::references;
@@ -32,7 +33,7 @@ pub async fn sink(
     allowed: &AllowedEndpoints,
 ) -> Result<Option<Arc<Sink>>, Stop> {
     let mut findings = Vec::new();
-    let hook = webhook(&link.org.spec, allowed, &mut findings);
+    let hook = webhook(&link.found.org.spec, allowed, &mut findings);
     if !findings.is_empty() {
         return Err(Stop::new(Reason::InvalidSpec, finding::summary(&findings)));
     }
@@ -58,25 +59,32 @@ pub async fn sink(
     Ok(Some(Arc::new(sink)))
 }
 
-/// Delivers records; those that could not be delivered are given back as JSON, with the last reason.
-pub async fn deliver(sink: &Sink, records: &[AuditRecord]) -> Result<(), (Vec<String>, String)> {
-    let (mut left, mut why) = (Vec::new(), String::new());
+/// Delivers the records that wait, oldest first, and stops at the first that cannot be delivered: with the reason.
+///
+/// # Errors
+/// Why the first of those that are left was not accepted.
+pub async fn deliver(around: &Surroundings, sink: &Sink, records: Vec<AuditRecord>) -> Result<(), String> {
+    // Whoever ends the process meanwhile prints them.
+    around.undelivered.lock().unwrap_or_else(PoisonError::into_inner).extend(records.iter().cloned());
     for record in records {
-        let body = serde_json::to_string(record).unwrap_or_default();
-        let mut delivered = false;
-        for wait in TRIES {
-            tokio::time::sleep(wait).await;
-            match sink.deliver(&record.audit_id, body.as_bytes()).await {
-                Ok(()) => delivered = true,
-                Err(error) => why = error.to_string(),
-            }
-            if delivered {
-                break;
-            }
+        let body = serde_json::to_string(&record).map_err(|error| error.to_string())?;
+        attempt(around, sink, &record.audit_id, body.as_bytes()).await?;
+        around.undelivered.lock().unwrap_or_else(PoisonError::into_inner).retain(|left| left.audit_id != record.audit_id);
+    }
+    Ok(())
+}
+
+async fn attempt(around: &Surroundings, sink: &Sink, id: &str, body: &[u8]) -> Result<(), String> {
+    let mut why = String::new();
+    for wait in TRIES {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = around.stop.cancelled(), if !wait.is_zero() => return Err("the run was interrupted".to_owned()),
         }
-        if !delivered {
-            left.push(body);
+        match sink.deliver(id, body).await {
+            Ok(()) => return Ok(()),
+            Err(error) => why = error.to_string(),
         }
     }
-    if left.is_empty() { Ok(()) } else { Err((left, why)) }
+    Err(why)
 }

@@ -12,6 +12,8 @@ use kube::{Api, Client, Config, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
+use crate::engine::display;
+
 /// Objects a page of a list.
 const PAGE: u32 = 200;
 
@@ -51,6 +53,11 @@ impl Cluster {
     /// # Errors
     /// It could not be read: which, and why.
     pub async fn get<K: Namespaced>(&self, namespace: &str, name: &str) -> Result<Option<K>, String> {
+        // It becomes a part of a URL.
+        if !is_name(namespace) || !is_name(name) {
+            let (namespace, name) = (display::escape(namespace), display::escape(name));
+            return Err(format!("{namespace}/{name} is no name of a {}", K::kind(&())));
+        }
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
         api.get_opt(name).await.map_err(|error| unread(&format!("{} {namespace}/{name}", K::kind(&())), &error))
     }
@@ -89,6 +96,12 @@ impl Cluster {
     }
 }
 
+/// Whether a text is a name as objects of a cluster have it.
+fn is_name(text: &str) -> bool {
+    let inner = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.');
+    inner && !text.is_empty() && text.len() <= 253 && !text.starts_with('.') && !text.contains("..")
+}
+
 /// All objects, in pages.
 ///
 /// # Errors
@@ -113,6 +126,6 @@ fn unread(what: &str, error: &kube::Error) -> String {
         kube::Error::Api(status) if status.code == 404 => {
             format!("{what}: the cluster does not know this kind; apply the CRDs first (assist-operator crds)")
         }
-        error => format!("{what} could not be read in the cluster: {error}"),
+        error => format!("{what} could not be read in the cluster: {}", display::escape(&error.to_string())),
     }
 }

@@ -101,12 +101,18 @@ impl Environment {
     /// # Errors
     /// Why not.
     pub fn fits(&self, org: &GenesysOrg, label: &str) -> Result<(), String> {
-        match &self.region {
-            Some(region) if org.spec.region.as_ref() != Some(region) => Err(format!(
+        match (&self.region, &org.spec.region) {
+            // A custom endpoint is on the command line.
+            (None, None) => Ok(()),
+            (None, Some(region)) => Err(format!(
+                "the credentials of the environment go only where it says: set {REGION}, for GenesysOrg {label} it would be {}",
+                region.id()
+            )),
+            (Some(own), Some(region)) if own == region => Ok(()),
+            (Some(region), _) => Err(format!(
                 "{REGION} is {} and GenesysOrg {label} is elsewhere; the credentials of the environment are not sent there: correct one of the two",
                 region.id()
             )),
-            _ => Ok(()),
         }
     }
 }
@@ -176,6 +182,7 @@ mod tests {
         let here = environment(&[(REGION, "eu-west-1")]).unwrap();
         assert!(here.fits(&org("eu-west-1"), "a/b").is_ok());
         assert!(here.fits(&org("us-east-1"), "a/b").unwrap_err().contains("are not sent there"));
-        assert!(environment(&[]).unwrap().fits(&org("us-east-1"), "a/b").is_ok());
+        let nowhere = environment(&[]).unwrap().fits(&org("us-east-1"), "a/b").unwrap_err();
+        assert!(nowhere.contains("set GENESYSCLOUD_REGION"), "{nowhere}");
     }
 }

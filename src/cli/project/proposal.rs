@@ -18,6 +18,16 @@ pub struct Proposal {
     pub result: Result<Planned, Stop>,
 }
 
+impl Proposal {
+    /// Takes all text out of it.
+    pub fn redact(&mut self) {
+        match &mut self.result {
+            Ok(planned) => planned.plan = planned.plan.redacted(),
+            Err(stop) => stop.message = stop.text(true).split_once(": ").map(|(_, text)| text.to_owned()).unwrap_or_default(),
+        }
+    }
+}
+
 /// A plan, and what has to happen before it runs.
 pub struct Planned {
     /// The plan.
@@ -48,6 +58,16 @@ impl Stop {
     /// Something that the object needs is not there.
     pub fn missing(message: impl Into<String>) -> Self {
         Self::new(Reason::DependencyNotFound, message)
+    }
+
+    /// For people. Redacted, what a rule or a server says of the content is left out.
+    pub fn text(&self, redact: bool) -> String {
+        let is_about_content =
+            !matches!(self.reason, Reason::Suspended | Reason::AwaitingApproval | Reason::ChangeBudgetExceeded);
+        match redact && is_about_content {
+            true => format!("{}: (left out; run it without --redact)", self.reason.as_str()),
+            false => format!("{}: {}", self.reason.as_str(), self.message),
+        }
     }
 
     /// Whether somebody has to do something about it. To leave a suspended object alone is what was asked for.
