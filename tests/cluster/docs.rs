@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::control_plane::ControlPlane;
 use crate::control_plane::process::{Scratch, free_ports, hermetic, poll};
@@ -290,6 +290,47 @@ fn every_manifest_in_a_page_is_accepted() {
         }
     }
     assert!(seen >= 10, "{seen} manifests");
+}
+
+/// The names of members at any depth; what is below those of `closed` is described elsewhere.
+fn members(value: &Value, closed: &[&str], out: &mut BTreeSet<String>) {
+    for (name, inner) in value.as_object().into_iter().flatten() {
+        out.insert(name.clone());
+        if !closed.contains(&name.as_str()) {
+            members(inner, closed, out);
+        }
+    }
+    value.as_array().into_iter().flatten().for_each(|inner| members(inner, closed, out));
+}
+
+#[test]
+fn the_page_about_the_commands_names_every_member_of_a_plan_as_json() {
+    let stage = crate::stage::Stage::without_org("members");
+    stage.kill_operator();
+    let url = stage.url();
+    let manifests = [
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "genesys"}, "stringData": {"clientId": "demo-client", "clientSecret": "demo-secret"}}),
+        json!({"apiVersion": "assist-operator.dev/v1alpha1", "kind": "GenesysOrg", "metadata": {"name": "org"}, "spec": {"endpoints": {"login": url, "api": url}, "credentials": {"secretRef": {"name": "genesys"}}}}),
+        stage.config("retail-assist", json!({"config": {"enabled": false, "added": 1}})),
+        stage.config("observed", json!({"configId": "retail-assist-2", "suspend": true, "config": {"enabled": false}})),
+        stage.object("PromptTemplate", "prompt", json!({"templateId": "loyalty-save", "content": "Hello"})),
+        stage.object("SkillPolicy", "policy", json!({"skillId": "retail-returns", "userIds": ["agent-ana"], "mode": "Enforce"})),
+    ];
+    let path = stage.plane.scratch().join("members.yaml");
+    fs::write(&path, manifests.map(|manifest| manifest.to_string()).join("\n---\n")).unwrap();
+    let mut command = Command::new(BINARY);
+    let output = command.args(["plan", "-o", "json", "--allow-endpoint", url]).arg(&path).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut names = BTreeSet::new();
+    members(&plan, &["from", "to", "level", "evaluated"], &mut names);
+    for name in ["steps", "etagAndVersion", "beforeHash", "tokens", "level", "stopped", "evaluated"] {
+        assert!(names.contains(name), "{name} is not in {plan:#}");
+    }
+    let page = fs::read_to_string(root().join("docs/cli.md")).unwrap();
+    let words: BTreeSet<&str> = page.split(|c: char| !c.is_alphanumeric()).collect();
+    let missing: Vec<&String> = names.iter().filter(|name| !words.contains(name.as_str())).collect();
+    assert!(missing.is_empty(), "docs/cli.md does not name {missing:?}");
 }
 
 #[test]
