@@ -42,10 +42,6 @@ grep() { command grep "$@" || test $? -eq 1; }
 
 /// What all pages but the first one take for granted: the sandbox, the operator, and the objects of examples/sandbox.
 const PREPARED: &str = r#"
-assist-operator crds | kubectl apply --server-side -f -
-for namespace in assist-operator genesys contact-center; do
-    kubectl create namespace "$namespace" --dry-run=client -o yaml | kubectl apply -f -
-done
 assist-operator sandbox > sandbox.log &
 assist-operator run --leader-elect --lease-namespace assist-operator \
     --allow-endpoint http://127.0.0.1:8181 --listen 127.0.0.1:8080 > operator.log 2>&1 &
@@ -346,6 +342,11 @@ fn a_new_user_gets_started_word_for_word() {
 #[test]
 fn the_commands_of_every_other_page_run() {
     let plane = ControlPlane::start();
+    let crds = Command::new(BINARY).arg("crds").output().unwrap();
+    plane.apply_crds(&String::from_utf8(crds.stdout).unwrap());
+    for namespace in ["assist-operator", "genesys"] {
+        plane.kubectl_ok(&["create", "namespace", namespace]);
+    }
     let mut blocks = 0;
     for page in pages() {
         let has_commands = page.blocks.iter().any(|block| block.info == "sh");
