@@ -11,9 +11,9 @@ use kube::runtime::{Controller, controller};
 use kube::{Resource, ResourceExt};
 use tokio::sync::{broadcast, mpsc};
 
+use super::gauges::{self, Refresh};
 use super::gone;
 use super::load::requested;
-use super::metrics::ByKind;
 use super::orgs::{Demand, History, OrgName, Orgs};
 use super::pairs;
 use super::reconcile::{KindContext, Reconcilable, Shared, audit_ids, reconcile};
@@ -31,7 +31,7 @@ pub struct Started {
     /// Resolves once the watch store is filled.
     pub filled: BoxFuture<'static, bool>,
     /// Brings its gauges up to date.
-    pub refresh: Box<dyn Fn() + Send + Sync>,
+    pub refresh: Refresh,
     /// Calls a minute that drift checks of an org need.
     pub demand: Demand,
     /// Times of the past writes for an org.
@@ -81,7 +81,7 @@ pub fn start<K: Reconcilable>(shared: &Arc<Shared>, watching: &Watching) -> Star
         // Nobody receives only when the controller is stopping.
         store.state().iter().for_each(|object| drop(wake.send(ObjectRef::from_obj(&**object))));
     });
-    Started { run, filled, refresh: refresh(context), demand, history, intents, wake }
+    Started { run, filled, refresh: gauges::of_kind(context), demand, history, intents, wake }
 }
 
 /// What every watch event means besides a reconcile.
@@ -202,17 +202,6 @@ fn intents<K: Reconcilable>(store: Store<Guarded<K>>) -> Box<dyn Fn() -> Vec<Str
     Box::new(move || {
         let open = |o: &Arc<Guarded<K>>| o.0.as_ref().ok().and_then(Managed::status).map(audit_ids).unwrap_or_default();
         store.state().iter().flat_map(open).collect()
-    })
-}
-
-fn refresh<K: Reconcilable>(context: Arc<KindContext<K>>) -> Box<dyn Fn() + Send + Sync> {
-    Box::new(move || {
-        let kind = ByKind { kind: K::KIND };
-        let metrics = &context.shared.metrics;
-        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        metrics.objects.get_or_create(&kind).set(count(context.store.len()));
-        metrics.waiting.get_or_create(&kind).set(count(context.tickets.len()));
-        metrics.since_observed.get_or_create(&kind).set(context.schedule.oldest_observation().as_secs_f64());
     })
 }
 

@@ -1,8 +1,10 @@
 //! Prometheus metrics. Labels are bounded: kinds, reasons, lanes, endpoints, statuses, and orgs by name.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::hash::Hash;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -29,6 +31,26 @@ pub struct ByReason {
 pub struct ByKind {
     /// Kind of the object.
     pub kind: &'static str,
+}
+
+/// Labels of objects in the same state.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByState {
+    /// Their kind.
+    pub kind: &'static str,
+    /// Status of `Ready`.
+    pub ready: &'static str,
+    /// Its reason.
+    pub reason: &'static str,
+}
+
+/// Labels of a condition of an org.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ByCondition {
+    /// `<namespace>/<name>` of the org.
+    pub org: String,
+    /// Type of the condition.
+    pub r#type: String,
 }
 
 /// Labels of a write.
@@ -76,6 +98,33 @@ pub struct ByDelivery {
 
 type FloatGauge = Gauge<f64, AtomicU64>;
 
+/// Gauges of label sets that come and go.
+#[derive(Debug)]
+pub struct Changing<L> {
+    gauges: Family<L, Gauge>,
+    shown: Mutex<HashSet<L>>,
+}
+
+impl<L: Clone + Hash + Eq> Default for Changing<L> {
+    fn default() -> Self {
+        Self { gauges: Family::default(), shown: Mutex::default() }
+    }
+}
+
+impl<L: Clone + Hash + Eq> Changing<L> {
+    /// Shows these series of a part, and no others of it. Those that stay are never away, whoever reads meanwhile.
+    pub fn set(&self, part: impl Fn(&L) -> bool, values: HashMap<L, i64>) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        for over in shown.extract_if(|labels| part(labels) && !values.contains_key(labels)) {
+            self.gauges.remove(&over);
+        }
+        for (labels, value) in values {
+            self.gauges.get_or_create(&labels).set(value);
+            shown.insert(labels);
+        }
+    }
+}
+
 /// All metrics.
 pub struct Metrics {
     registry: Registry,
@@ -95,8 +144,12 @@ pub struct Metrics {
     pub status_patches: Family<ByKind, Counter>,
     /// 1 where this process works, 0 where another replica does.
     pub is_leader: Gauge,
-    /// Objects.
-    pub objects: Family<ByKind, Gauge>,
+    /// Objects by state.
+    pub objects: Changing<ByState>,
+    /// Objects whose spec suspends them.
+    pub suspended: Family<ByKind, Gauge>,
+    /// Conditions of orgs: 1 True, 0 False, -1 Unknown.
+    pub org_condition: Changing<ByCondition>,
     /// Objects that wait for a lane.
     pub waiting: Family<ByKind, Gauge>,
     /// Longest time since an object was observed.
@@ -159,7 +212,9 @@ impl Metrics {
             panics: Family::default(),
             status_patches: Family::default(),
             is_leader: Gauge::default(),
-            objects: Family::default(),
+            objects: Changing::default(),
+            suspended: Family::default(),
+            org_condition: Changing::default(),
             waiting: Family::default(),
             since_observed: Family::default(),
             budget_used: Family::default(),
@@ -178,23 +233,7 @@ impl Metrics {
         registry.register("panics", "Panics caught in a reconcile", metrics.panics.clone());
         registry.register("status_patches", "Patches of the status subresource", metrics.status_patches.clone());
         registry.register("is_leader", "1 where this process works, 0 where another replica does", metrics.is_leader.clone());
-        registry.register("objects", "Objects in the watch store", metrics.objects.clone());
-        registry.register("waiting_objects", "Objects that wait for a lane of the call budget", metrics.waiting.clone());
-        registry.register_with_unit(
-            "since_observed",
-            "Longest time since an object was last observed",
-            Unit::Seconds,
-            metrics.since_observed.clone(),
-        );
-        registry.register("budget_used_calls", "Calls of the last 60 seconds", metrics.budget_used.clone());
-        registry.register("budget_limit_calls", "Calls allowed in any 60 seconds", metrics.budget_limit.clone());
-        registry.register("audit_records", "Audit records that wait for the webhook of their org", metrics.audit_records.clone());
-        registry.register_with_unit(
-            "audit_oldest",
-            "Age of the oldest audit record that waits",
-            Unit::Seconds,
-            metrics.audit_oldest.clone(),
-        );
+        metrics.register_gauges(&mut registry);
         registry.register("audit_deliveries", "Posts to the webhook of an org, by result", metrics.audit_deliveries.clone());
         registry.register_with_unit("queue_age", "Time that an object waited for its lane", Unit::Seconds, metrics.queue.clone());
         registry.register("remote_calls", "Requests to Genesys Cloud, by call and status", metrics.calls.count.clone());
@@ -208,9 +247,40 @@ impl Metrics {
         metrics
     }
 
+    /// What `gauges` brings up to date.
+    fn register_gauges(&self, registry: &mut Registry) {
+        let objects = self.objects.gauges.clone();
+        registry.register("objects", "Objects in the watch store, by status and reason of Ready", objects);
+        registry.register("suspended_objects", "Objects whose spec suspends them", self.suspended.clone());
+        let conditions = self.org_condition.gauges.clone();
+        registry.register("org_condition", "Conditions of orgs: 1 True, 0 False, -1 Unknown", conditions);
+        registry.register("waiting_objects", "Objects that wait for a lane of the call budget", self.waiting.clone());
+        registry.register_with_unit(
+            "since_observed",
+            "Longest time since an object was last observed",
+            Unit::Seconds,
+            self.since_observed.clone(),
+        );
+        registry.register("budget_used_calls", "Calls of the last 60 seconds", self.budget_used.clone());
+        registry.register("budget_limit_calls", "Calls allowed in any 60 seconds", self.budget_limit.clone());
+        registry.register("audit_records", "Audit records that wait for the webhook of their org", self.audit_records.clone());
+        registry.register_with_unit(
+            "audit_oldest",
+            "Age of the oldest audit record that waits",
+            Unit::Seconds,
+            self.audit_oldest.clone(),
+        );
+    }
+
     /// What the client layer reports to.
     pub fn observer(&self) -> Arc<dyn Observer> {
         Arc::new(self.calls.clone())
+    }
+
+    /// Shows counters of rare events before the first one: a series that begins with it is no rise.
+    pub fn begin_with_zero(&self, kind: &ByKind) {
+        self.panics.get_or_create(kind).inc_by(0);
+        self.conflicts.get_or_create(kind).inc_by(0);
     }
 
     /// A reconcile ended with this reason of `Ready`.

@@ -9,6 +9,7 @@ pub mod claims;
 mod evaluation;
 mod event;
 mod events;
+mod gauges;
 mod gone;
 pub mod kind;
 mod learned;
@@ -51,7 +52,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::kind::Started;
 use self::lease::{Election, Leadership, LeaseOptions};
-use self::metrics::{ByOrg, Metrics};
+use self::metrics::Metrics;
 use self::org::OrgContext;
 use self::orgs::Orgs;
 use self::outbox::Outbox;
@@ -88,7 +89,7 @@ struct Parts {
     context: Arc<OrgContext>,
     runs: Vec<BoxFuture<'static, ()>>,
     filled: Vec<BoxFuture<'static, bool>>,
-    refreshes: Vec<Box<dyn Fn() + Send + Sync>>,
+    refreshes: Vec<gauges::Refresh>,
     intents: Vec<Box<dyn Fn() -> Vec<String> + Send + Sync>>,
     wakes: Vec<Box<dyn Fn() + Send + Sync>>,
 }
@@ -119,7 +120,7 @@ pub async fn run(client: Client, options: Options, replica: Option<Replica>, shu
     let watching = Watching { client, namespace: options.namespace, streaming };
     let mut parts = assemble(watching, streaming, options.allowed, (org_store, trigger), leadership, &shutdown);
     let ready = Arc::new(AtomicBool::new(false));
-    let refresh = gauges(parts.shared.clone(), std::mem::take(&mut parts.refreshes));
+    let refresh = gauges::all(parts.shared.clone(), std::mem::take(&mut parts.refreshes));
     let probes = Probes { metrics: parts.shared.metrics.clone(), ready: ready.clone(), refresh };
     let server = probes::serve(listener, probes, shutdown.clone());
     let (runs, filled) = (std::mem::take(&mut parts.runs), std::mem::take(&mut parts.filled));
@@ -195,6 +196,7 @@ fn assemble(
         pauses: std::sync::Mutex::default(),
         waiting: std::sync::Mutex::default(),
     });
+    refreshes.push(gauges::of_orgs(context.clone()));
     Parts { shared, watching, streaming, context, runs, filled, refreshes, intents, wakes }
 }
 
@@ -268,22 +270,6 @@ async fn has_streaming_lists(client: &Client) -> bool {
             false
         }
     }
-}
-
-fn gauges(shared: Arc<Shared>, refreshes: Vec<Box<dyn Fn() + Send + Sync>>) -> Arc<dyn Fn() + Send + Sync> {
-    Arc::new(move || {
-        refreshes.iter().for_each(|refresh| refresh());
-        for (org, used, limit) in shared.orgs.budgets() {
-            let labels = ByOrg { org };
-            shared.metrics.budget_used.get_or_create(&labels).set(used.into());
-            shared.metrics.budget_limit.get_or_create(&labels).set(limit.into());
-        }
-        for (org, records, oldest) in shared.outbox.backlog() {
-            let labels = ByOrg { org };
-            shared.metrics.audit_records.get_or_create(&labels).set(i64::try_from(records).unwrap_or(i64::MAX));
-            shared.metrics.audit_oldest.get_or_create(&labels).set(oldest.as_secs_f64());
-        }
-    })
 }
 
 /// Name of this process in events.

@@ -41,7 +41,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(900);
 /// Drift checks may use that share of the budget.
 const CHECK_SHARE: f64 = 0.6;
 /// Kind, for metrics.
-const KIND: &str = "GenesysOrg";
+pub const KIND: &str = "GenesysOrg";
 
 /// What the org's reconciles share.
 pub struct OrgContext {

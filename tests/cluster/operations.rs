@@ -25,11 +25,21 @@ fn metrics_and_audit_lines_tell_what_was_done_without_values() {
     stage.wait_ready("c1", "True", "Succeeded");
     stage.wait_until("ready", || http(stage.port(), "/readyz").is_some_and(|t| t.starts_with("HTTP/1.1 200")));
     assert!(http(stage.port(), "/healthz").unwrap().starts_with("HTTP/1.1 200"));
-    let metrics = http(stage.port(), "/metrics").unwrap();
+    let mut metrics = String::new();
+    // The watch brings the status a moment after the API server has it.
+    stage.wait_until("the object is counted", || {
+        metrics = http(stage.port(), "/metrics").unwrap();
+        metrics.contains("assist_operator_objects{kind=\"AgentAssistConfig\",ready=\"True\",reason=\"Succeeded\"} 1")
+    });
+    let org = format!("org=\"{}/org\"", stage.namespace);
     for line in [
         "assist_operator_writes_total{action=\"CONFIG_UPDATE\",status=\"APPLIED\"} 1",
         "assist_operator_remote_calls_total{endpoint=\"C3\",status=\"200\"} 1",
-        "assist_operator_objects{kind=\"AgentAssistConfig\"} 1",
+        "assist_operator_objects{kind=\"GenesysOrg\",ready=\"True\",reason=\"Succeeded\"} 1",
+        "assist_operator_suspended_objects{kind=\"AgentAssistConfig\"} 0",
+        "assist_operator_conflicts_total{kind=\"SkillPolicy\"} 0",
+        "assist_operator_panics_total{kind=\"GenesysOrg\"} 0",
+        &format!("assist_operator_org_condition{{{org},type=\"CredentialsValid\"}} 1"),
         "assist_operator_budget_limit_calls{",
         "assist_operator_queue_age_seconds_bucket{",
         "assist_operator_since_observed_seconds{",
