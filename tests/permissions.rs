@@ -14,8 +14,11 @@ use serde_json::Value;
 /// The user whose role the cluster tests install.
 const OPERATOR_USER: &str = "assist-operator";
 
-/// The test that restarts its API server: such a one denies everything until it has read its roles, also what they grant.
-const RESTARTS: &str = "outage-";
+/// Namespaces of tests in which also what is granted is denied, and why.
+const DENYING: &[(&str, &str)] = &[
+    ("outage-", "its API server is restarted, and denies everything until it has read its roles"),
+    ("unrenewed-", "the role for the lease is taken away"),
+];
 
 /// What is granted for situations that no cluster test makes: resource (none: each), verb, and when it is used.
 const RARE: &[(Option<&str>, &str, &str)] = &[
@@ -77,8 +80,9 @@ fn nothing_was_denied_in_the_cluster_suite_and_nothing_granted_was_unused() {
     logs.iter().for_each(|log| read(log, &mut used, &mut denied));
     assert!(used.values().sum::<usize>() > 1000, "the cluster suite did not run: {} logs with {used:?}", logs.len());
     let rules = rbac::rules().unwrap();
-    let granted = granted(&[rules.controller, rules.cluster].concat());
-    denied.retain(|(namespace, permission)| !namespace.starts_with(RESTARTS) || !granted.contains(permission));
+    let granted = granted(&[rules.controller, rules.cluster, rules.lease].concat());
+    let is_meant = |namespace: &str| DENYING.iter().any(|(prefix, _)| namespace.starts_with(prefix));
+    denied.retain(|(namespace, permission)| !is_meant(namespace) || !granted.contains(permission));
     assert!(denied.is_empty(), "the role lacks {:#?}", denied.into_iter().collect::<BTreeSet<_>>());
     let excused = |(_, resource, verb): &Permission| {
         RARE.iter().any(|(rare, on, _)| on == verb && rare.is_none_or(|rare| rare == resource))

@@ -45,7 +45,7 @@ pub fn rules() -> anyhow::Result<Rules> {
     let records = [AuditRecord::crd().spec.names.plural];
     let plurals: Vec<String> =
         kinds::crds()?.into_iter().map(|crd| crd.spec.names.plural).filter(|p| !records.contains(p)).collect();
-    let (personal, alerting) = (kinds::with_part("agents"), kinds::with_part("alerts"));
+    let personal = kinds::with_part("agents");
     let open: Vec<String> = plurals.iter().filter(|plural| !personal.contains(plural)).cloned().collect();
     let statuses: Vec<String> = plurals.iter().map(|p| format!("{p}/status")).collect();
     let rule = |groups: &str, resources: &[String], verbs: &[&str]| json!({"apiGroups": [groups], "resources": resources, "verbs": verbs});
@@ -53,8 +53,8 @@ pub fn rules() -> anyhow::Result<Rules> {
     let read = ["get", "list", "watch"];
     Ok(Rules {
         controller: vec![
-            rule(GROUP, &plurals, &["list", "watch"]),
-            rule(GROUP, &alerting, &["get"]),
+            // They are read one by one after a status met somebody else's change.
+            rule(GROUP, &plurals, &read),
             rule(GROUP, &statuses, &["patch"]),
             rule("events.k8s.io", &one("events"), &["create", "patch"]),
             rule(GROUP, &records, &["create", "get", "list", "delete"]),

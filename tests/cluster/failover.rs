@@ -1,18 +1,12 @@
 //! Several replicas and one lease: who works, who goes on, and that nothing is written twice whatever becomes of the one before.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use assist_operator::sandbox::{Fault, FaultKind, Times};
 use serde_json::{Value, json};
 
 use crate::control_plane::OPERATOR_USER;
+use crate::link::Link;
 use crate::stage::{Replica, Stage, condition};
 
 /// A lease that is short for tests, and long enough for a machine that does something else.
@@ -50,7 +44,9 @@ fn a_follower_is_ready_and_idle_and_goes_on_when_the_leader_is_killed() {
     stage.apply_config("c1", json!({"config": {"name": "one"}}));
     stage.wait_ready("c1", "True", "Succeeded");
     stage.wait_until("the follower's caches are warm", || {
-        second.get("/metrics").contains("assist_operator_objects{kind=\"AgentAssistConfig\"} 1")
+        second
+            .get("/metrics")
+            .contains("assist_operator_objects{kind=\"AgentAssistConfig\",ready=\"True\",reason=\"Succeeded\"} 1")
     });
     assert!(!second.is_leader() && !second.log_text().contains("reconciled"), "{}", second.log_text());
     assert_eq!(lease(&stage)["leaseTransitions"], 0);
@@ -208,74 +204,4 @@ fn a_status_that_was_held_up_on_its_way_never_replaces_that_of_the_next_leader()
     assert_eq!(stage.get("c1"), before);
     assert_eq!(count(&stage, "C3"), 2);
     stage.assert_invariants();
-}
-
-/// The way from one operator to the API server. What is sent can be held up, and arrives later, also where its sender is gone by then.
-struct Link {
-    port: u16,
-    frozen: Arc<AtomicBool>,
-}
-
-impl Link {
-    fn to(url: &str) -> Self {
-        let server = url.trim_start_matches("https://").to_owned();
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let (port, frozen) = (listener.local_addr().unwrap().port(), Arc::new(AtomicBool::new(false)));
-        let gate = frozen.clone();
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let Ok(server) = TcpStream::connect(&server) else { continue };
-                connect(client, server, &gate);
-            }
-        });
-        Self { port, frozen }
-    }
-
-    fn freeze(&self, frozen: bool) {
-        self.frozen.store(frozen, Ordering::SeqCst);
-    }
-
-    /// The operator's kubeconfig for this way.
-    fn kubeconfig(&self, stage: &Stage) -> PathBuf {
-        let text = std::fs::read_to_string(stage.plane.operator_kubeconfig()).unwrap();
-        let path = stage.plane.scratch().join(format!("{}.kubeconfig", stage.namespace));
-        std::fs::write(&path, text.replace(&stage.plane.url(), &format!("https://127.0.0.1:{}", self.port))).unwrap();
-        path
-    }
-}
-
-fn connect(client: TcpStream, server: TcpStream, gate: &Arc<AtomicBool>) {
-    let (mut answers, mut back) = (server.try_clone().unwrap(), client.try_clone().unwrap());
-    thread::spawn(move || {
-        let _ = std::io::copy(&mut answers, &mut back);
-        let _ = back.shutdown(Shutdown::Both);
-    });
-    let (sent, held) = mpsc::channel::<Vec<u8>>();
-    let (mut client, mut server, gate) = (client, server, gate.clone());
-    // Taken from the sender at once: what is unread when it ends would be lost.
-    thread::spawn(move || {
-        let mut buffer = [0; 65_536];
-        while let Ok(count @ 1..) = client.read(&mut buffer) {
-            if sent.send(buffer[..count].to_vec()).is_err() {
-                return;
-            }
-        }
-    });
-    thread::spawn(move || {
-        let mut was_held = false;
-        for bytes in held {
-            while gate.load(Ordering::SeqCst) {
-                was_held = true;
-                thread::sleep(Duration::from_millis(10));
-            }
-            if server.write_all(&bytes).is_err() {
-                return;
-            }
-        }
-        if was_held {
-            // The API server gives up a request whose connection ends: it is to be answered.
-            thread::sleep(Duration::from_secs(30));
-        }
-        let _ = server.shutdown(Shutdown::Both);
-    });
 }

@@ -18,6 +18,8 @@ mod examples;
 mod failover;
 mod faults;
 mod fleet;
+mod link;
+mod meanwhile;
 mod operations;
 mod orgs;
 mod ownership;

@@ -107,13 +107,25 @@ impl Stage {
     /// Starts one of several operators, and waits until its caches are warm.
     pub fn replica(&self, name: &str, kubeconfig: &Path, extra: &[&str]) -> Replica {
         let [port] = free_ports::<1>();
-        let log = self.plane.scratch().join(format!("{}-{name}.log", self.namespace));
-        let (kubeconfig, listen) = (format!("KUBECONFIG={}", kubeconfig.display()), format!("--listen=127.0.0.1:{port}"));
-        let args = [&kubeconfig, BINARY, "run", "--namespace", &self.namespace, "--allow-custom-endpoints", &listen];
+        let listen = format!("--listen=127.0.0.1:{port}");
+        let args = ["run", "--namespace", &self.namespace, "--allow-custom-endpoints", &listen];
         let elect = ["--leader-elect", "--lease-namespace", &self.namespace];
         let all: Vec<String> = args.iter().chain(&elect).chain(extra).map(|arg| (*arg).to_owned()).collect();
-        let replica = Replica { server: Server::spawn(Path::new("/usr/bin/env"), &all, log.clone()), port, listen, log };
-        self.wait_until("the replica is ready", || replica.get("/readyz").starts_with("HTTP/1.1 200"));
+        self.replica_with(name, kubeconfig, port, &all)
+    }
+
+    /// The same with these arguments, among which `--listen=127.0.0.1:PORT` must be.
+    pub fn replica_with(&self, name: &str, kubeconfig: &Path, port: u16, args: &[String]) -> Replica {
+        let log = self.plane.scratch().join(format!("{}-{name}.log", self.namespace));
+        let mut all = vec![format!("KUBECONFIG={}", kubeconfig.display()), BINARY.to_owned()];
+        all.extend_from_slice(args);
+        let (server, listen) =
+            (Server::spawn(Path::new("/usr/bin/env"), &all, log.clone()), format!("--listen=127.0.0.1:{port}"));
+        let mut replica = Replica { server, port, listen, log };
+        self.wait_until("the replica is ready", || {
+            assert!(replica.is_alive(), "the replica ended: {}", replica.log_text());
+            replica.get("/readyz").starts_with("HTTP/1.1 200")
+        });
         replica
     }
 
@@ -156,8 +168,17 @@ impl Stage {
         self.spawn_operator(&args);
     }
 
+    /// Starts the operator with another way to the API server.
+    pub fn start_operator_through(&self, kubeconfig: &Path) {
+        self.spawn_with(kubeconfig, &["run", "--namespace", &self.namespace, "--allow-custom-endpoints"]);
+    }
+
     fn spawn_operator(&self, args: &[&str]) {
-        let kubeconfig = format!("KUBECONFIG={}", self.plane.operator_kubeconfig().display());
+        self.spawn_with(&self.plane.operator_kubeconfig(), args);
+    }
+
+    fn spawn_with(&self, kubeconfig: &Path, args: &[&str]) {
+        let kubeconfig = format!("KUBECONFIG={}", kubeconfig.display());
         let listen = format!("127.0.0.1:{}", self.port);
         let all = [&[kubeconfig.as_str(), BINARY], args, &["--listen", &listen]].concat();
         let all: Vec<String> = all.into_iter().map(str::to_owned).collect();
