@@ -56,12 +56,12 @@ pub struct Args {
     /// So long after its last renewal another replica may take the Lease
     #[arg(long, default_value = "15s", value_name = "DURATION", value_parser = super::duration)]
     lease_duration: Duration,
-    /// So long after the last renewal its holder stops writing; shorter than the duration
-    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = super::duration)]
-    lease_renew_deadline: Duration,
-    /// Time between two renewals; at most half the deadline
-    #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = super::duration)]
-    lease_retry_period: Duration,
+    /// So long after the last renewal its holder stops writing; two thirds of the duration when unset
+    #[arg(long, value_name = "DURATION", value_parser = super::duration)]
+    lease_renew_deadline: Option<Duration>,
+    /// Time between two renewals, at most half the deadline; a fifth of it when unset
+    #[arg(long, value_name = "DURATION", value_parser = super::duration)]
+    lease_retry_period: Option<Duration>,
     /// Format of the log; its filter is taken from ASSIST_OPERATOR_LOG or RUST_LOG
     #[arg(long, value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -107,7 +107,9 @@ impl Args {
         if !self.leader_elect.unwrap_or_else(|| Path::new(POD).exists()) {
             return Ok(None);
         }
-        let (duration, renew_deadline, retry_period) = (self.lease_duration, self.lease_renew_deadline, self.lease_retry_period);
+        let duration = self.lease_duration;
+        let renew_deadline = self.lease_renew_deadline.unwrap_or(duration / 3 * 2);
+        let retry_period = self.lease_retry_period.unwrap_or(renew_deadline / 5);
         if retry_period.is_zero() || retry_period * 2 > renew_deadline || renew_deadline >= duration {
             anyhow::bail!(
                 "--lease-duration {duration:?} must be longer than --lease-renew-deadline {renew_deadline:?}, and that at least twice --lease-retry-period {retry_period:?}"
