@@ -8,9 +8,9 @@ use std::sync::Mutex;
 use assist_operator::kinds;
 use serde_json::{Value, json};
 
-use crate::control_plane::process::{Server, hermetic};
+use crate::control_plane::process::{free_ports, hermetic};
 use crate::control_plane::{ControlPlane, Out};
-use crate::stage::{BINARY, Stage};
+use crate::stage::{BINARY, Replica, Stage};
 use crate::tools;
 
 /// The folder of the chart.
@@ -124,6 +124,10 @@ fn every_form_passes_the_linter_and_renders_what_it_is_for() {
                 assert!(labels[format!("app.kubernetes.io/{label}")].is_string(), "{name}: {label} of {}", object["metadata"]);
             }
         }
+        let pod = &of_kind(&objects, "Deployment")[0]["spec"]["template"]["spec"];
+        assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() >= 30, "{name}");
+        let elects = if name == "one-replica" { "--leader-elect=false" } else { "--leader-elect" };
+        assert!(pod["containers"][0]["args"].as_array().unwrap().contains(&json!(elects)), "{name}");
         let crds = of_kind(&objects, "CustomResourceDefinition");
         assert_eq!(crds.len(), if name == "bare" { 0 } else { kinds::crds().unwrap().len() }, "{name}");
         for crd in crds {
@@ -149,6 +153,8 @@ fn values_that_cannot_be_meant_are_refused_with_their_name() {
         (json!({"replicas": "two"}), &["/replicas", "integer"]),
         (json!({"metrics": {"serviceMonitor": {"enable": true}}}), &["/metrics/serviceMonitor", "enable"]),
         (json!({"leaderElection": {"leaseDuration": "15"}}), &["/leaderElection/leaseDuration"]),
+        (json!({"leaderElection": {"leaseDuration": "500ms"}}), &["/leaderElection/leaseDuration"]),
+        (json!({"terminationGracePeriodSeconds": 10}), &["/terminationGracePeriodSeconds", "30"]),
         (json!({"allowedEndpoints": ["https://user@host/path"]}), &["/allowedEndpoints/0"]),
         (json!({"log": {"format": "xml"}}), &["/log/format", "json"]),
         (json!({"metrics": {"port": 80}}), &["/metrics/port", "1,024"]),
@@ -295,11 +301,11 @@ fn install_upgrade_and_uninstall_leave_crds_and_objects_where_they_are() {
     assert_eq!((uid("gorg/production"), uid("aac/retail")), before);
 }
 
-/// A release of the chart whose operator runs as a process of the test, with the account and the arguments that the release gives it.
+/// A release of the chart whose two operators run as processes of the test, with the account and the arguments that it gives them.
 struct Release<'a> {
     stage: &'a Stage,
     user: String,
-    operator: Server,
+    replicas: Vec<Replica>,
 }
 
 impl<'a> Release<'a> {
@@ -312,6 +318,7 @@ impl<'a> Release<'a> {
         values["metrics"] = json!({"port": stage.port()});
         helm_ok(Some(stage.plane), &["install", &stage.namespace, CHART, "--namespace", &stage.namespace], &values);
         let deployment = stage.get(&format!("deployment/{}", stage.namespace));
+        assert_eq!(deployment["spec"]["replicas"], 2);
         let pod = &deployment["spec"]["template"]["spec"];
         let account = pod["serviceAccountName"].as_str().unwrap();
         let token = stage.kubectl(&["create", "token", account]);
@@ -319,12 +326,56 @@ impl<'a> Release<'a> {
         let mut config: Value = serde_json::from_str(&fs::read_to_string(stage.plane.operator_kubeconfig()).unwrap()).unwrap();
         config["users"][0]["user"] = json!({"token": token.trim()});
         fs::write(&kubeconfig, config.to_string()).unwrap();
-        let mut line = vec![format!("KUBECONFIG={}", kubeconfig.display()), BINARY.to_owned()];
-        let args = pod["containers"][0]["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap());
-        line.extend(args.map(|arg| arg.replace("0.0.0.0", "127.0.0.1")));
-        let operator = Server::spawn(Path::new("/usr/bin/env"), &line, stage.log());
+        let args = pod["containers"][0]["args"].as_array().unwrap();
+        // A pod has an address of its own; here each has a port.
+        let replica = |name: &str, port: u16| {
+            let (rendered, own) = (format!("--listen=0.0.0.0:{}", stage.port()), format!("--listen=127.0.0.1:{port}"));
+            let args: Vec<String> = args.iter().map(|arg| arg.as_str().unwrap().replace(&rendered, &own)).collect();
+            assert!(args.contains(&own), "{args:?}");
+            stage.replica_with(name, &kubeconfig, port, &args)
+        };
+        let [other] = free_ports::<1>();
+        let replicas = vec![replica("first", stage.port()), replica("second", other)];
         let user = format!("system:serviceaccount:{}:{account}", stage.namespace);
-        Self { stage, user, operator }
+        Self { stage, user, replicas }
+    }
+
+    /// Waits until one of the replicas works, and takes it out: the other one is ready all the same.
+    fn leader(&mut self) -> Replica {
+        let mut leads = None;
+        self.stage.wait_until("one works", || {
+            leads = self.replicas.iter().position(Replica::is_leader);
+            leads.is_some()
+        });
+        let leader = self.replicas.remove(leads.unwrap());
+        for follower in &self.replicas {
+            assert!(!follower.is_leader() && follower.get("/readyz").starts_with("HTTP/1.1 200"), "{}", follower.log_text());
+        }
+        leader
+    }
+
+    /// The one that works is stopped, and the other one goes on.
+    fn hand_over(&mut self) {
+        let mut before = self.leader();
+        before.signal("TERM");
+        self.stage.wait_until("it ends", || !before.is_alive());
+        let next = self.leader();
+        self.stage.apply_config("c1", json!({"config": {"name": "next"}}));
+        self.stage.wait_until("the next one writes", || self.stage.world().config("c1").unwrap()["name"] == "next");
+        self.stage.wait_ready("aac/c1", "True", "Succeeded");
+        self.replicas.push(next);
+    }
+
+    /// The Lease is named after the release, and held for as long as the values say.
+    fn assert_lease(&self, seconds: u64) {
+        let lease = self.stage.get(&format!("lease/{}", self.stage.namespace));
+        assert_eq!(lease["spec"]["leaseDurationSeconds"], seconds);
+        assert!(lease["spec"]["holderIdentity"].as_str().is_some_and(|holder| !holder.is_empty()), "{lease}");
+        let can = |verb: &str, name: &str| {
+            let args = ["auth", "can-i", verb, &format!("leases/{name}"), "-n", &self.stage.namespace, "--as", &self.user];
+            self.stage.plane.kubectl(&args).success()
+        };
+        assert!(can("update", &self.stage.namespace) && !can("update", "another") && !can("delete", &self.stage.namespace));
     }
 
     /// Applies an object of each kind and waits until all of them are converged.
@@ -363,7 +414,9 @@ impl<'a> Release<'a> {
         for (_, name, _) in &objects {
             stage.wait_ready(name, "True", "Succeeded");
         }
-        assert!(self.operator.is_alive(), "{}", stage.log_text());
+        for replica in &mut self.replicas {
+            assert!(replica.is_alive(), "{}", replica.log_text());
+        }
         assert_eq!(world.config("c1").unwrap()["name"], "new");
         assert_eq!(world.live_prompt("p1").unwrap()["content"], "How can I help");
         assert_eq!(world.skill("u1", "returns"), Some(json!(0.5)));
@@ -386,9 +439,11 @@ impl<'a> Release<'a> {
 #[ignore = "needs Helm: ./test --gitops"]
 fn an_operator_of_one_namespace_needs_only_the_roles_of_its_release() {
     let stage = Stage::without_org("one-namespace");
-    let values = json!({"watchNamespace": stage.namespace, "replicas": 1, "leaderElection": {"enabled": false}});
+    let values = json!({"watchNamespace": stage.namespace, "leaderElection": {"leaseDuration": "60s"}});
     let mut release = Release::install(&stage, values);
     release.converge();
+    release.assert_lease(60);
+    release.hand_over();
     release.assert_nothing_denied();
     // And it may not look anywhere else.
     for (verb, what) in [("get", "secrets"), ("list", "agentassistconfigs.assist-operator.dev")] {
@@ -404,8 +459,10 @@ fn an_operator_of_one_namespace_needs_only_the_roles_of_its_release() {
 fn an_operator_of_all_namespaces_needs_only_the_roles_of_its_release() {
     let plane: &'static ControlPlane = Box::leak(Box::new(ControlPlane::start()));
     let stage = Stage::on(plane, "everywhere");
-    let mut release = Release::install(&stage, json!({"replicas": 1, "leaderElection": {"enabled": false}}));
+    let mut release = Release::install(&stage, json!({}));
     release.converge();
+    release.assert_lease(15);
+    release.hand_over();
     // An org that others may use: the labels of their namespaces are read.
     let other = format!("{}-guest", stage.namespace);
     plane.kubectl_ok(&["create", "namespace", &other]);
@@ -472,17 +529,21 @@ fn viewers_see_no_personal_data_and_editors_write_no_status() {
     assert!(refused.stderr.contains("Forbidden"), "{}", refused.stderr);
 }
 
+/// Who patches an object when somebody uses an action in Argo CD, and who applies manifests there.
+const ARGO_SERVER: &str = "system:serviceaccount:argocd:argocd-server";
+const ARGO_SYNC: &str = "system:serviceaccount:argocd:argocd-application-controller";
+
 #[test]
 #[ignore = "needs Helm: ./test --gitops"]
 fn only_those_who_are_named_approve_plans() {
     let stage = Stage::new("approvers");
     stage.kill_operator();
     let (plane, namespace) = (stage.plane, stage.namespace.as_str());
-    let approvers = json!({"policy": {"enabled": true, "groups": ["release-managers"], "users": ["robot"]}});
+    let approvers = json!({"policy": {"enabled": true, "groups": ["release-managers"], "users": [ARGO_SERVER]}});
     let values =
         json!({"crds": {"install": false}, "fullnameOverride": namespace, "watchNamespace": namespace, "approval": approvers});
     helm_ok(Some(plane), &["install", namespace, CHART, "--namespace", namespace], &values);
-    for user in ["dev", "lead", "robot"] {
+    for user in ["dev", "lead", ARGO_SERVER, ARGO_SYNC] {
         bind(plane, namespace, &format!("{namespace}-{namespace}-editor"), user);
     }
     stage.apply_config("c1", json!({"config": {"name": "new"}}));
@@ -494,8 +555,8 @@ fn only_those_who_are_named_approve_plans() {
         };
         plane.kubectl(&[&["-n", namespace], who, &["annotate", "--overwrite", "aac/c1", &argument]].concat())
     };
-    let (dev, lead, robot) =
-        (&["--as", "dev"][..], &["--as", "lead", "--as-group", "release-managers"][..], &["--as", "robot"][..]);
+    let (dev, lead) = (&["--as", "dev"][..], &["--as", "lead", "--as-group", "release-managers"][..]);
+    let (argo, sync) = (&["--as", ARGO_SERVER][..], &["--as", ARGO_SYNC][..]);
     // The API server takes a moment to enforce a new policy.
     let mut refusal = String::new();
     plane.wait_until("the policy is enforced", || {
@@ -503,7 +564,8 @@ fn only_those_who_are_named_approve_plans() {
         refusal = out.stderr;
         !out.status.success() || !annotate(dev, "").success()
     });
-    for part in ["dev may not approve plans", "assist-operator.dev/approve-plan", "release-managers, robot"] {
+    let approvers = format!("release-managers, {ARGO_SERVER}");
+    for part in ["dev may not approve plans", "assist-operator.dev/approve-plan", &approvers] {
         assert!(refusal.contains(part), "{part} is not in {refusal}");
     }
     let mut created = stage.config("c2", json!({"config": {"name": "new"}}));
@@ -512,11 +574,14 @@ fn only_those_who_are_named_approve_plans() {
         plane.kubectl_with_input(&[&["-n", namespace], who, &["create", "-f", "-"]].concat(), &created.to_string())
     };
     assert!(create(dev).stderr.contains("may not approve plans"));
-    for who in [lead, robot] {
+    for who in [lead, argo] {
         let out = annotate(who, if who == lead { "sha256:one" } else { "sha256:two" });
         assert!(out.success(), "{}", out.stderr);
     }
     assert!(!annotate(dev, "sha256:three").success());
+    // An approval in git is none: what is synced is written by another account of Argo CD.
+    let refused = annotate(sync, "sha256:three").stderr;
+    assert!(refused.contains("argocd-application-controller may not approve plans"), "{refused}");
     // Another change of an object that is approved, and taking the approval back, are no approvals.
     let patch = ["patch", "aac", "c1", "--type=merge", "-p", r#"{"spec":{"suspend":true}}"#];
     let out = plane.kubectl(&[&["-n", namespace], dev, &patch].concat());
@@ -533,14 +598,14 @@ fn only_those_who_are_named_approve_plans() {
 fn every_argument_that_the_chart_passes_is_one_of_the_binary() {
     let help = Command::new(BINARY).args(["run", "--help"]).output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
-    let values = json!({"watchNamespace": "team", "allowedEndpoints": ["https://a.example"], "replicas": 1, "leaderElection": {"enabled": false}});
+    let values = json!({"watchNamespace": "team", "allowedEndpoints": ["https://a.example"]});
     let objects = rendered("ops", &values);
     let args = of_kind(&objects, "Deployment")[0]["spec"]["template"]["spec"]["containers"][0]["args"].clone();
     let flags: Vec<&str> =
         args.as_array().unwrap().iter().skip(1).map(|arg| arg.as_str().unwrap().split('=').next().unwrap()).collect();
-    assert_eq!(flags.len(), 4, "{flags:?}");
+    assert_eq!(flags.len(), 8, "{flags:?}");
     for flag in flags {
-        assert!(help.split_whitespace().any(|word| word == flag), "{flag} is not in\n{help}");
+        assert!(help.split_whitespace().any(|word| word.split('[').next() == Some(flag)), "{flag} is not in\n{help}");
     }
 }
 
