@@ -1,12 +1,12 @@
 //! Alerts, their runbook and the dashboard: valid for Prometheus, and about metrics that there are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use assist_operator::api::conditions::Reason;
-use assist_operator::controller::metrics::{ByDelivery, ByKind, ByOrg, ByOutcome, Metrics};
+use assist_operator::api::conditions::{self, Phase, Reason};
+use assist_operator::controller::metrics::{ByCondition, ByDelivery, ByKind, ByOrg, ByOutcome, ByState, Metrics};
 use assist_operator::genesys::lane::Lane;
 use serde_json::{Value, json};
 
@@ -23,7 +23,11 @@ fn everything_counted() -> String {
     for counter in [&metrics.plans, &metrics.drift, &metrics.conflicts, &metrics.panics, &metrics.status_patches] {
         counter.get_or_create(&kind).inc();
     }
-    for gauge in [&metrics.objects, &metrics.waiting] {
+    let state = ByState { kind: kind.kind, ready: "True", reason: "Succeeded" };
+    metrics.objects.set(|_| true, HashMap::from([(state, 1)]));
+    let condition = ByCondition { org: org.org.clone(), r#type: conditions::CREDENTIALS_VALID.to_owned() };
+    metrics.org_condition.set(|_| true, HashMap::from([(condition, 1)]));
+    for gauge in [&metrics.suspended, &metrics.waiting] {
         gauge.get_or_create(&kind).set(1);
     }
     for gauge in [&metrics.budget_used, &metrics.budget_limit, &metrics.audit_records] {
@@ -44,7 +48,9 @@ fn everything_counted() -> String {
 fn exported() -> BTreeMap<String, BTreeSet<String>> {
     let text = everything_counted();
     let series = text.lines().filter(|line| !line.starts_with('#')).map(|line| {
-        let (name, labels) = line.split_once('{').unwrap();
+        let Some((name, labels)) = line.split_once('{') else {
+            return (line.split(' ').next().unwrap().to_owned(), BTreeSet::new());
+        };
         let labels = labels.split_once('}').unwrap().0.split(',').map(|label| label.split_once('=').unwrap().0.to_owned());
         (name.to_owned(), labels.collect())
     });
@@ -177,6 +183,29 @@ fn every_reason_and_lane_in_a_query_is_one_that_there_is() {
         }
     }
     assert!(seen > 10, "{seen}");
+}
+
+#[test]
+fn every_reason_to_be_not_ready_is_in_exactly_one_alert() {
+    let objects: Vec<String> = alerts()
+        .iter()
+        .map(|alert| alert["expr"].as_str().unwrap().to_owned())
+        .filter(|query| query.contains("assist_operator_objects{"))
+        .collect();
+    let values = |query: &str| -> Vec<String> {
+        let (_, rest) = query.split_once("reason=").unwrap();
+        rest.split('"').nth(1).unwrap().split('|').map(str::to_owned).collect()
+    };
+    let mut named: Vec<String> = objects.iter().flat_map(|query| values(query)).collect();
+    named.sort();
+    let not_ready = |reason: &&Reason| matches!(reason.phase(), Phase::Waiting | Phase::Stalled);
+    let mut expected: Vec<String> = Reason::ALL.iter().filter(not_ready).map(|reason| reason.as_str().to_owned()).collect();
+    expected.sort();
+    assert_eq!(named, expected);
+    let stalled = alerts().into_iter().find(|alert| alert["alert"] == "AssistOperatorObjectsStalled").unwrap();
+    for reason in values(stalled["expr"].as_str().unwrap()) {
+        assert_eq!(Reason::of(&reason).unwrap().phase(), Phase::Stalled, "{reason}");
+    }
 }
 
 #[test]
