@@ -9,6 +9,7 @@
 )]
 
 mod audit;
+mod binary;
 mod calls;
 mod conflict;
 #[path = "../../tests/cluster/control_plane.rs"]
@@ -74,6 +75,7 @@ type Figure = (&'static str, &'static str, fn(&Options) -> Vec<Row>);
 
 /// All figures: name, what it is about, and how it is measured.
 const FIGURES: &[Figure] = &[
+    ("binary", "size of the binary, and from its start until it is ready", binary::measure),
     ("calls", "remote calls and Kubernetes writes for each kind of change", calls::measure),
     ("silence", "the same YAML again, restarts, an upgrade: nothing is written", silence::measure),
     ("conflict", "what a lost guard costs", conflict::measure),
