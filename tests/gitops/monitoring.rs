@@ -57,6 +57,11 @@ fn exported() -> BTreeMap<String, BTreeSet<String>> {
     series.collect()
 }
 
+/// A metric without what a histogram adds to its name.
+fn family(name: &str) -> String {
+    ["_bucket", "_count", "_sum"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name).to_owned()
+}
+
 /// What a query asks for: metrics, and the labels of matchers and groups.
 #[derive(Default, PartialEq, Eq, Debug)]
 struct Asked {
@@ -157,11 +162,21 @@ fn every_query_is_about_metrics_and_labels_that_the_operator_exports() {
         used.extend(asked.metrics);
     }
     // What nobody looks at need not be exported.
-    let family =
-        |name: &str| ["_bucket", "_count", "_sum"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name).to_owned();
     let shown: BTreeSet<String> = used.iter().map(|name| family(name)).collect();
     let unused: Vec<&String> = exported.keys().filter(|name| !shown.contains(&family(name))).collect();
     assert!(unused.is_empty(), "in no alert and on no panel: {unused:?}");
+}
+
+#[test]
+fn the_operations_guide_has_a_line_for_each_metric() {
+    let guide = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).unwrap();
+    let section = guide.split("\n## ").find(|section| section.starts_with("Metrics\n")).unwrap();
+    let first_column = section.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split('|').nth(1));
+    let named: BTreeSet<String> = first_column
+        .flat_map(|cell| cell.split(','))
+        .map(|name| format!("assist_operator_{}", name.trim().trim_matches('`')))
+        .collect();
+    assert_eq!(named, exported().keys().map(|name| family(name)).collect());
 }
 
 #[test]
