@@ -32,6 +32,11 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
  && cargo build --locked --profile dist --target "$target" --bin assist-operator \
  && cp "target/$target/dist/assist-operator" /assist-operator
 
+# For the jobs of a pipeline, which need a shell and a user that may write: docker buildx build --target cli -t assist-operator-cli:dev .
+FROM docker.io/library/alpine:3.22 AS cli
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build --chmod=0555 /assist-operator /usr/local/bin/assist-operator
+
 FROM scratch
 LABEL org.opencontainers.image.title="Assist Operator" \
       org.opencontainers.image.description="GitOps for Genesys Cloud agent assist" \

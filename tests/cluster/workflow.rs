@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use assist_operator::sandbox::{Fault, FaultKind, Times};
+
 use crate::control_plane::process::random;
 use crate::stage::{BINARY, Stage};
 
@@ -203,7 +205,7 @@ fn approve_lets_the_plan_run_that_was_shown_and_no_other() {
     // The live state changes: the plan that was shown is not the one that waits.
     assert!(stage.world().edit_config("c1", |document| document["name"] = "foreign".into()));
     stage.request_check("c1", "look");
-    let (code, text) = on_cluster(&stage, &["approve", "aac/c1", &first, "--wait", "5s"]);
+    let (code, text) = on_cluster(&stage, &["approve", "aac/c1", &first, "--wait=5s"]);
     assert!(code == 1 && text.contains("does not wait any more") && text.contains("\"foreign\" -> \"new\""), "{text}");
     // By hand the old digest does not help either.
     stage.kubectl(&["annotate", "--overwrite", "aac/c1", &format!("assist-operator.dev/approve-plan={first}")]);
@@ -254,6 +256,98 @@ fn apply_leaves_alone_what_the_cluster_says_is_not_its_own() {
         assert!(text.contains(part), "{part} is missing in:\n{text}");
     }
     assert_eq!(writes(&stage, mark), [("C3".to_owned(), "mine".to_owned(), Some(2))]);
+}
+
+/// A GenesysOrg as a manifest.
+fn org(stage: &Stage, name: &str, secret: &str, extra: &Value) -> Value {
+    let mut spec = json!({"endpoints": {"login": stage.url(), "api": stage.url()}, "credentials": {"secretRef": {"name": secret}}, "requestsPerMinute": 3000});
+    spec.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    json!({"apiVersion": "assist-operator.dev/v1alpha1", "kind": "GenesysOrg", "metadata": {"name": name}, "spec": spec})
+}
+
+#[test]
+fn what_holds_in_the_cluster_is_not_taken_off_by_a_manifest() {
+    let stage = Stage::without_org("apply-guards");
+    for id in ["c1", "c2"] {
+        stage.world().put_config(id, json!({"name": "old"}));
+    }
+    let allow = ["--allow-endpoint", stage.url()];
+    let apply = |files: &Files| on_cluster(&stage, &[&["apply", files.path().to_str().unwrap()], &allow[..]].concat());
+    let change = stage.config("c2", json!({"config": {"name": "new"}}));
+    let plain = org(&stage, "org", "genesys", &json!({}));
+    let files = Files::new(&[plain.clone(), change.clone()]);
+
+    stage.apply_org(json!({"approval": {"required": true}}));
+    let (code, text) = apply(&files);
+    assert!(code == 2 && text.contains("AwaitingApproval"), "{text}");
+    stage.apply_org(json!({"approval": {"required": false}, "suspend": true}));
+    let (code, text) = apply(&files);
+    assert!(code == 0 && text.contains("suspended by spec.suspend of its GenesysOrg"), "{text}");
+
+    // One write an hour, and the controller has made it.
+    stage.apply_org(json!({"suspend": false, "changeLimit": {"perHour": 1}}));
+    stage.apply_config("c1", json!({"config": {"name": "new"}}));
+    stage.wait_ready("c1", "True", "Succeeded");
+    let mark = stage.mark();
+    let (code, text) = apply(&files);
+    assert!(code == 2 && text.contains("ChangeBudgetExceeded"), "{text}");
+
+    // A Secret of the cluster goes nowhere but where the org of the cluster says.
+    let mut own = change.clone();
+    own["spec"]["orgRef"]["name"] = "mine".into();
+    files.write(&[org(&stage, "mine", "genesys", &json!({})), own]);
+    let (code, text) = apply(&files);
+    assert!(code == 1 && text.contains("used only as the GenesysOrg of the cluster says"), "{text}");
+
+    // The same organisation under another name: what is owned there is owned here.
+    stage.apply_ok(&org(&stage, "second", "genesys", &json!({})));
+    let mut other = stage.config("other", json!({"configId": "c1", "config": {"name": "newer"}}));
+    other["spec"]["orgRef"]["name"] = "second".into();
+    files.write(&[other]);
+    let (code, text) = apply(&files);
+    assert!(code == 1 && text.contains("DuplicateOwner: c1 is already managed by c1 of this namespace"), "{text}");
+
+    // A name is no part of a URL.
+    let mut crooked = change;
+    crooked["spec"]["orgRef"]["name"] = "org?x=y".into();
+    files.write(&[crooked]);
+    let (code, text) = apply(&files);
+    assert!(code == 1 && text.contains("is no name of a GenesysOrg"), "{text}");
+    assert_eq!(writes(&stage, mark), []);
+}
+
+#[test]
+fn a_lost_answer_and_a_dead_webhook_are_told_by_apply() {
+    let stage = Stage::without_org("apply-audit");
+    stage.kill_operator();
+    for id in ["c1", "c2"] {
+        stage.world().put_config(id, json!({"name": "old"}));
+    }
+    let hook = json!({"audit": {"webhook": {"url": format!("{}/nowhere", stage.url())}}});
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "genesys"}, "stringData": {"clientId": "demo-client", "clientSecret": "demo-secret"}});
+    let configs = ["c1", "c2"].map(|id| stage.config(id, json!({"config": {"name": "new"}})));
+    let files = Files::new(&[org(&stage, "org", "genesys", &hook), secret.clone(), configs[0].clone(), configs[1].clone()]);
+    let path = files.path();
+    let args = ["apply", path.to_str().unwrap(), "--allow-endpoint", stage.url(), "--timeout", "3s"];
+    let (code, text) = told(&command(&stage, &args).output().unwrap());
+    assert_eq!(code, 1, "{text}");
+    for part in [
+        "its audit records were not delivered",
+        "undelivered audit record: {",
+        "AuditBacklog",
+        "1 written",
+        "1 without their audit record",
+    ] {
+        assert!(text.contains(part), "{part} is missing in:\n{text}");
+    }
+    assert_eq!(writes(&stage, 0).len(), 1, "nothing more is written for that org");
+
+    // The write takes effect, its answer is lost, and nothing can be read any more.
+    files.write(&[org(&stage, "org", "genesys", &json!({})), secret, configs[1].clone()]);
+    stage.fault(Fault::new(FaultKind::ResetAfter).on(&["C3"]));
+    stage.fault(Fault::new(FaultKind::status(503)).on(&["C1"]).after(1).times(Times::Count(1000)));
+    let (code, text) = told(&command(&stage, &args).output().unwrap());
+    assert!(code == 1 && text.contains("was sent, and its outcome is not known (audit id "), "{text}");
 }
 
 #[test]
@@ -310,7 +404,8 @@ fn an_apply_that_is_killed_or_interrupted_at_any_point_harms_nothing() {
         // Each round gets a little further, and ends anywhere: that is what is tried here.
         std::thread::sleep(Duration::from_millis(40 + round * 10 + random() % 40));
         if round % 4 == 3 {
-            Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+            let signal = if round % 8 == 3 { "-INT" } else { "-TERM" };
+            Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
             let output = child.wait_with_output().unwrap();
             let told = output.status.code() == Some(1) && String::from_utf8_lossy(&output.stderr).contains("interrupted");
             // It may have come before anything had begun, or after everything was done.

@@ -19,13 +19,13 @@ if ready.reason == "Suspended" or ready.reason == "AwaitingApproval" then
   return { status = "Suspended", message = ready.message }
 end
 
+if conditions["Stalled"] ~= nil and conditions["Stalled"].status == "True" then
+  return { status = "Degraded", message = conditions["Stalled"].message }
+end
+
 -- A suspended org stays connected: its Ready is about the connection.
 if spec.suspend == true then
   return { status = "Suspended", message = "Suspended; " .. ready.message }
-end
-
-if conditions["Stalled"] ~= nil and conditions["Stalled"].status == "True" then
-  return { status = "Degraded", message = conditions["Stalled"].message }
 end
 
 if ready.status ~= "True" then
