@@ -14,7 +14,7 @@ use super::plan;
 use super::progress::Progress;
 use super::project::applied::{Applied, Ended, Orders};
 use super::project::surroundings::Surroundings;
-use super::project::{self, Sources, Stop};
+use super::project::{self, Sources};
 use crate::engine::display;
 
 const NAME: Style = Style::new().bold();
@@ -142,13 +142,13 @@ async fn run(around: &Surroundings, orders: &Orders, redact: bool) -> ExitCode {
             continue;
         }
         let mut applied = object.apply(around, orders).await;
-        if let Some((plan, _)) = applied.plan.as_mut().filter(|_| redact) {
-            *plan = plan.redacted();
+        if redact {
+            applied.redact();
         }
         counts.add(&applied);
         progress.clear();
         // Whoever does not read on any more must not stop the writes that were asked for.
-        let _ = tell(&mut out, &applied, redact);
+        let _ = tell(&mut out, &applied);
         progress.step();
     }
     progress.clear();
@@ -167,15 +167,14 @@ fn conclude(out: &mut impl Write, around: &Surroundings, counts: &Counts) -> io:
     Ok(())
 }
 
-fn tell(out: &mut impl Write, applied: &Applied, redact: bool) -> io::Result<()> {
-    let stopped = |stop: &Stop| stop.text(redact);
+fn tell(out: &mut impl Write, applied: &Applied) -> io::Result<()> {
     let (style, text) = match &applied.end {
         Ended::Unchanged(text) if text.is_empty() => (FAINT, "unchanged".to_owned()),
         Ended::Unchanged(text) => (FAINT, format!("unchanged: {text}")),
         Ended::Written(writes, text) => (GOOD, format!("{writes} written: {text}")),
-        Ended::Waits(stop) => (WAITS, stopped(stop)),
-        Ended::Left(stop) => (FAINT, stopped(stop)),
-        Ended::Failed(stop) => (BAD, stopped(stop)),
+        Ended::Waits(stop) => (WAITS, stop.to_string()),
+        Ended::Left(stop) => (FAINT, stop.to_string()),
+        Ended::Failed(stop) => (BAD, stop.to_string()),
     };
     if let Some((plan, digest)) = &applied.plan {
         writeln!(out, "{NAME}{}{NAME:#} {FAINT}plan {digest}{FAINT:#}", applied.name)?;

@@ -11,7 +11,7 @@ use super::states::States;
 use super::{Remote, unguarded};
 use crate::api::conditions::Reason;
 use crate::api::status::{AppliedField, DueAlert, HistoryEntry, Intent, ManagedStatus, RemoteState, UnconfirmedVersion};
-use crate::engine::gate::Refusal;
+use crate::engine::gate::{Gate, Refusal};
 use crate::engine::kind::Blocked;
 use crate::engine::plan::Evaluated;
 use crate::engine::{Action, Plan};
@@ -127,7 +127,7 @@ pub async fn converge<K: Remote, L: Ledger>(
     run.finish()
 }
 
-/// Phases 3 and 4 alone: what would be written now. Nothing is.
+/// Phases 3 to 5 alone: what would be written now, and whether it may be. Nothing is.
 ///
 /// # Errors
 /// The [`End`] that stands in the way.
@@ -136,10 +136,12 @@ pub async fn preview<K: Remote, L: Ledger>(
     states: &States,
     ledger: &L,
     request: &Request<'_, K>,
-) -> Result<Plan, End> {
+) -> Result<(Plan, Gate), End> {
     let mut run = Run::new(request, session, states, ledger, unchanged(request, ledger.now()));
     run.observe_first().await?;
-    run.plan().map_err(End::Blocked)
+    let plan = run.plan().map_err(End::Blocked)?;
+    let gate = run.decide(&plan);
+    Ok((plan, gate))
 }
 
 /// The convergence of an object before anything has happened.

@@ -260,7 +260,8 @@ impl<'a, K: Remote, L: Ledger> Run<'a, K, L> {
             .having_created(self.created.iter().cloned())
     }
 
-    fn decide(&self, plan: &Plan) -> Gate {
+    /// Phase 5.
+    pub(super) fn decide(&self, plan: &Plan) -> Gate {
         let request = self.request;
         let not_kept = self.kept_nothing(plan);
         let digest = gate::approval_digest(plan, &request.status.history);

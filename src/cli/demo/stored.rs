@@ -124,7 +124,8 @@ impl<K: Reconcilable + Serialize> Stored<K> {
         let mut session = org.connection.client.session(org.connection.client.account().budget().ticket(Lane::First).await);
         let subject = self.subject(org);
         let request = self.request(org, &desired, &status, &subject, None);
-        preview(&mut session, &self.states, &self.ledger, &request).await.map_err(|end| anyhow!("{end:?}"))
+        let (plan, _) = preview(&mut session, &self.states, &self.ledger, &request).await.map_err(|end| anyhow!("{end:?}"))?;
+        Ok(plan)
     }
 
     /// Phases 2 to 8, as `controller/reconcile` runs them.

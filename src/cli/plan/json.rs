@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::Summary;
-use crate::cli::project::{ObjectName, Proposal};
+use crate::cli::project::{ObjectName, Proposal, Stop};
 use crate::engine::Plan;
 
 #[derive(Serialize)]
@@ -27,7 +27,7 @@ struct Entry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     digest: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    approval_required: Option<bool>,
+    held: Option<Stopped<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stopped: Option<Stopped<'a>>,
 }
@@ -46,6 +46,10 @@ pub fn write(out: &mut impl Write, proposals: &[Proposal], summary: &Summary) ->
     writeln!(out)
 }
 
+fn stopped(stop: &Stop) -> Stopped<'_> {
+    Stopped { reason: stop.reason.as_str(), message: &stop.message, error: stop.is_error() }
+}
+
 fn entry(proposal: &Proposal) -> Entry<'_> {
     let planned = proposal.result.as_ref().ok();
     Entry {
@@ -54,12 +58,8 @@ fn entry(proposal: &Proposal) -> Entry<'_> {
         org: format!("{}/{}", proposal.org.0, proposal.org.1),
         plan: planned.map(|planned| &planned.plan),
         digest: planned.filter(|planned| !planned.plan.is_empty()).map(|planned| planned.digest.as_str()),
-        approval_required: planned.map(|planned| planned.approval),
-        stopped: proposal.result.as_ref().err().map(|stop| Stopped {
-            reason: stop.reason.as_str(),
-            message: &stop.message,
-            error: stop.is_error(),
-        }),
+        held: planned.and_then(|planned| planned.held.as_ref()).map(stopped),
+        stopped: proposal.result.as_ref().err().map(stopped),
     }
 }
 

@@ -67,17 +67,18 @@ fn section(proposal: &Proposal) -> Option<String> {
                 1 => "1 change".to_owned(),
                 count => format!("{count} changes"),
             };
-            let waits = if planned.approval && count > 0 { ", **waits for approval**" } else { "" };
+            let waits = match &planned.held {
+                Some(_) if planned.awaits_approval() => ", <b>waits for approval</b>".to_owned(),
+                Some(held) => format!(", <b>waits: {}</b>", held.reason.as_str()),
+                None => String::new(),
+            };
             let digest = if count > 0 { format!("\n\nPlan `{}`, {place}\n", planned.digest) } else { String::new() };
             let diff = fenced(&planned.plan.to_string());
             format!("\n<details><summary>{name}: {what}{waits}</summary>\n\n{diff}{digest}\n</details>\n")
         }
         Err(stop) => {
             let sign = if stop.is_error() { "**failed**" } else { "left alone" };
-            format!(
-                "\n{name} {sign} ({place})\n\n{}",
-                fenced(&format!("{}: {}", stop.reason.as_str(), display::escape(&stop.message)))
-            )
+            format!("\n{name} {sign} ({place})\n\n{}", fenced(&stop.to_string()))
         }
     })
 }

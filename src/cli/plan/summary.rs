@@ -22,6 +22,8 @@ pub struct Summary {
     pub failed: usize,
     /// Objects whose plan waits for approval.
     pub awaiting_approval: usize,
+    /// Objects whose plan waits for something else, such as a limit.
+    pub held: usize,
     /// What cannot be known, and other remarks.
     pub notes: Vec<String>,
 }
@@ -39,7 +41,8 @@ impl Summary {
                 }
                 Ok(planned) => {
                     summary.changed += 1;
-                    summary.awaiting_approval += usize::from(planned.approval);
+                    summary.awaiting_approval += usize::from(planned.awaits_approval());
+                    summary.held += usize::from(planned.held.is_some() && !planned.awaits_approval());
                 }
                 Err(stop) if stop.is_error() => summary.failed += 1,
                 Err(_) => summary.suspended += 1,
@@ -68,6 +71,7 @@ impl Summary {
             (self.reported, "only reported"),
             (self.suspended, "suspended"),
             (self.awaiting_approval, "waiting for approval"),
+            (self.held, "held"),
             (self.failed, "failed"),
         ];
         parts.extend(further.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));

@@ -30,16 +30,17 @@ fn object(out: &mut impl Write, proposal: &Proposal) -> io::Result<()> {
         Ok(planned) => {
             writeln!(out, "{head}")?;
             changes(out, &planned.plan)?;
-            match (planned.plan.is_empty(), planned.approval) {
-                (false, true) => writeln!(out, "  plan {} waits for approval", planned.digest)?,
-                (false, false) => writeln!(out, "  {FAINT}plan {}{FAINT:#}", planned.digest)?,
-                (true, _) => {}
+            if !planned.plan.is_empty() {
+                writeln!(out, "  {FAINT}plan {}{FAINT:#}", planned.digest)?;
+            }
+            if let Some(held) = &planned.held {
+                writeln!(out, "  {CHANGED}it waits: {held}{CHANGED:#}")?;
             }
             writeln!(out)
         }
         Err(stop) => {
             let style = if stop.is_error() { REMOVED } else { FAINT };
-            writeln!(out, "{head}\n  {style}{}: {}{style:#}\n", stop.reason.as_str(), display::escape(&stop.message))
+            writeln!(out, "{head}\n  {style}{stop}{style:#}\n")
         }
     }
 }

@@ -62,6 +62,18 @@ pub enum Ended {
     Failed(Stop),
 }
 
+impl Applied {
+    /// Takes all text out of it.
+    pub fn redact(&mut self) {
+        if let Some((plan, _)) = &mut self.plan {
+            *plan = plan.redacted();
+        }
+        if let Ended::Waits(stop) | Ended::Left(stop) | Ended::Failed(stop) = &mut self.end {
+            stop.redact();
+        }
+    }
+}
+
 impl From<Stop> for Ended {
     fn from(stop: Stop) -> Self {
         match stop.reason {
@@ -172,7 +184,7 @@ impl<K: Reconcilable + Serialize> Of<K> {
             let mut session = Self::session(&prepared.link, Lane::Change).await;
             let request = self.request(prepared, &prepared.status);
             let end = match preview(&mut session, &around.states, &prepared.ledger, &request).await {
-                Ok(plan) => return Ok(plan),
+                Ok((plan, _)) => return Ok(plan),
                 Err(end) => end,
             };
             drop(session);

@@ -27,7 +27,7 @@ use crate::controller::claims::{self, Claimant};
 use crate::controller::ledger::unchanged;
 use crate::controller::orgs::{OrgName, Orgs};
 use crate::controller::reconcile::Reconcilable;
-use crate::engine::gate::approval_digest;
+use crate::engine::gate::{Gate, approval_digest};
 use crate::engine::{finding, json};
 use crate::genesys::{Lane, Session};
 use crate::remote::audit::Subject;
@@ -227,12 +227,15 @@ impl<K: Reconcilable + Serialize> Of<K> {
         let prepared = Box::pin(self.prepare(around, None)).await?;
         let mut session = Self::session(&prepared.link, Lane::Change).await;
         let request = self.request(&prepared, &prepared.status);
-        let mut plan = preview(&mut session, &around.states, &prepared.ledger, &request).await?;
+        let (mut plan, gate) = preview(&mut session, &around.states, &prepared.ledger, &request).await?;
         let digest = approval_digest(&plan, &prepared.status.history);
         // Many of them wait to be printed, and nobody sends them.
         plan.steps.iter_mut().for_each(|step| step.body = Value::Null);
-        let approval = prepared.approval && prepared.approved.as_ref() != Some(&digest);
-        Ok(Planned { plan, digest, approval, memory: prepared.memory })
+        let held = match gate {
+            Gate::Hold { reason, message, .. } => Some(Stop::new(reason, message)),
+            Gate::Run | Gate::Nothing => None,
+        };
+        Ok(Planned { plan, digest, held, memory: prepared.memory })
     }
 }
 

@@ -1,9 +1,11 @@
 //! What phases 1 to 4 make of one object: a plan, or what stands in the way.
 
+use std::fmt;
+
 use super::ObjectName;
 use crate::api::conditions::Reason;
 use crate::controller::orgs::OrgName;
-use crate::engine::Plan;
+use crate::engine::{Plan, display};
 use crate::remote::converge::End;
 
 /// An object that was looked at.
@@ -18,12 +20,22 @@ pub struct Proposal {
     pub result: Result<Planned, Stop>,
 }
 
+impl Planned {
+    /// Whether a person has to approve it.
+    pub fn awaits_approval(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.reason == Reason::AwaitingApproval)
+    }
+}
+
 impl Proposal {
     /// Takes all text out of it.
     pub fn redact(&mut self) {
         match &mut self.result {
-            Ok(planned) => planned.plan = planned.plan.redacted(),
-            Err(stop) => stop.message = stop.text(true).split_once(": ").map(|(_, text)| text.to_owned()).unwrap_or_default(),
+            Ok(planned) => {
+                planned.plan = planned.plan.redacted();
+                planned.held.iter_mut().for_each(Stop::redact);
+            }
+            Err(stop) => stop.redact(),
         }
     }
 }
@@ -34,8 +46,8 @@ pub struct Planned {
     pub plan: Plan,
     /// What a person approves.
     pub digest: String,
-    /// Whether a person has to.
-    pub approval: bool,
+    /// What the plan waits for before it runs: a person, or a limit.
+    pub held: Option<Stop>,
     /// Whether what was applied before is known: without that, what is no longer declared stays.
     pub memory: bool,
 }
@@ -60,19 +72,23 @@ impl Stop {
         Self::new(Reason::DependencyNotFound, message)
     }
 
-    /// For people. Redacted, what a rule or a server says of the content is left out.
-    pub fn text(&self, redact: bool) -> String {
-        let is_about_content =
-            !matches!(self.reason, Reason::Suspended | Reason::AwaitingApproval | Reason::ChangeBudgetExceeded);
-        match redact && is_about_content {
-            true => format!("{}: (left out; run it without --redact)", self.reason.as_str()),
-            false => format!("{}: {}", self.reason.as_str(), self.message),
+    /// Leaves out what a rule or a server says of the content.
+    pub fn redact(&mut self) {
+        if !matches!(self.reason, Reason::Suspended | Reason::AwaitingApproval | Reason::ChangeBudgetExceeded) {
+            self.message = "(left out; run it without --redact)".to_owned();
         }
     }
 
     /// Whether somebody has to do something about it. To leave a suspended object alone is what was asked for.
     pub fn is_error(&self) -> bool {
         self.reason != Reason::Suspended
+    }
+}
+
+impl fmt::Display for Stop {
+    /// Escaped: some of it may come from a server.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason.as_str(), display::escape(&self.message))
     }
 }
 
