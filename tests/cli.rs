@@ -16,6 +16,8 @@
 //!   = 1                  its exit code, where that is not 0
 //! ```
 //!
+//! `<DIGEST-1>` is the first digest of a plan that was printed, also in a command line.
+//!
 //! `UPDATE_GOLDEN=1` writes the answers anew.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed expectation is a failed test")]
@@ -49,11 +51,31 @@ fn words(line: &str) -> Vec<String> {
 #[derive(Default)]
 struct Stage {
     environment: Vec<(String, String)>,
+    /// The digests of plans so far. They hold the port of the sandbox, so that a story says `<DIGEST-1>` for the first of them.
+    digests: Vec<String>,
     sandbox: Option<(tokio::runtime::Runtime, Sandbox)>,
     seen: u64,
 }
 
 impl Stage {
+    /// A command line with the digests that its words stand for.
+    fn with_digests(&self, line: &str) -> String {
+        let names = self.digests.iter().enumerate();
+        names.fold(line.to_owned(), |line, (n, digest)| line.replace(&format!("<DIGEST-{}>", n + 1), digest))
+    }
+
+    /// An answer with words for its digests; what the command line says itself is none.
+    fn without_digests(&mut self, line: &str, answer: &str) -> String {
+        let is_digest = |word: &&str| word.len() == 16 && word.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        for word in answer.split(|c: char| !c.is_ascii_alphanumeric()).filter(is_digest) {
+            if !line.contains(word) && !self.digests.iter().any(|known| known == word) {
+                self.digests.push(word.to_owned());
+            }
+        }
+        let names = self.digests.iter().enumerate();
+        names.fold(answer.to_owned(), |answer, (n, digest)| answer.replace(digest, &format!("<DIGEST-{}>", n + 1)))
+    }
+
     fn url(&self) -> &str {
         self.sandbox.as_ref().map_or(PLACE, |(_, sandbox)| sandbox.url())
     }
@@ -99,7 +121,7 @@ fn run(folder: &Path, line: &str) -> Output {
 }
 
 fn run_on(stage: &Stage, folder: &Path, line: &str) -> Output {
-    let line = line.replace(PLACE, stage.url());
+    let line = stage.with_digests(&line.replace(PLACE, stage.url()));
     let line = line.as_str();
     let (line, input) = line.split_once(" < ").map_or((line, None), |(line, input)| (line, Some(input)));
     let words = words(line);
@@ -151,7 +173,8 @@ fn told(story: &str) -> String {
             out.push_str(&content);
             out.push_str("===\n");
         } else if let Some(line) = line.strip_prefix("$ ") {
-            out.push_str(&answer(&run_on(&stage, folder.path(), line)).replace(stage.url(), PLACE));
+            let answer = answer(&run_on(&stage, folder.path(), line)).replace(stage.url(), PLACE);
+            out.push_str(&stage.without_digests(line, &answer));
         } else if let Some(line) = line.strip_prefix("% ") {
             out.push_str(&stage.direct(line));
         }

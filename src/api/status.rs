@@ -53,6 +53,10 @@ pub struct ManagedStatus {
     /// A plan that waits for approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_plan: Option<PendingPlan>,
+    /// The last approval that does not count any more: its plan ran, or was withdrawn while the annotation
+    /// `assist-operator.dev/approve-plan` named it. The same changes have another digest next time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voided_approval: Option<String>,
     /// The last writes, newest first; at most 10.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
@@ -92,6 +96,7 @@ impl Default for ManagedStatus {
             unconfirmed: None,
             taken_version: None,
             pending_plan: None,
+            voided_approval: None,
             history: Vec::new(),
             propagation: None,
             evaluation: None,

@@ -26,6 +26,9 @@ const POD: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 /// The API server gives up a call after a minute. Calls to one that is lost must not hold their places for ever.
 const LONGEST_CALL: Duration = Duration::from_secs(65);
 
+/// A holder has stopped so long before anybody else may begin.
+const LEASE_MARGIN: Duration = Duration::from_secs(1);
+
 /// Arguments of `run`.
 #[derive(Debug, ClapArgs)]
 pub struct Args {
@@ -56,10 +59,10 @@ pub struct Args {
     /// So long after its last renewal another replica may take the Lease
     #[arg(long, default_value = "15s", value_name = "DURATION", value_parser = super::duration)]
     lease_duration: Duration,
-    /// So long after the last renewal its holder stops writing; two thirds of the duration when unset
+    /// So long after the last renewal its holder stops writing; at least a second shorter than the duration; two thirds of it when unset
     #[arg(long, value_name = "DURATION", value_parser = super::duration)]
     lease_renew_deadline: Option<Duration>,
-    /// Time between two renewals, at most half the deadline; a fifth of it when unset
+    /// Time between two renewals; at most half the deadline; two fifteenths of the duration when unset
     #[arg(long, value_name = "DURATION", value_parser = super::duration)]
     lease_retry_period: Option<Duration>,
     /// Format of the log; its filter is taken from ASSIST_OPERATOR_LOG or RUST_LOG
@@ -107,17 +110,28 @@ impl Args {
         if !self.leader_elect.unwrap_or_else(|| Path::new(POD).exists()) {
             return Ok(None);
         }
-        let duration = self.lease_duration;
-        let renew_deadline = self.lease_renew_deadline.unwrap_or(duration / 3 * 2);
-        let retry_period = self.lease_retry_period.unwrap_or(renew_deadline / 5);
-        if retry_period.is_zero() || retry_period * 2 > renew_deadline || renew_deadline >= duration {
-            anyhow::bail!(
-                "--lease-duration {duration:?} must be longer than --lease-renew-deadline {renew_deadline:?}, and that at least twice --lease-retry-period {retry_period:?}"
-            );
-        }
+        let (duration, renew_deadline, retry_period) = self.times()?;
         let namespace = self.lease_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let options = LeaseOptions { namespace, name: self.lease_name.clone(), duration, renew_deadline, retry_period };
         Ok(Some((Client::try_from(config.clone())?, options)))
+    }
+
+    /// The three times of a lease. Those that are unset stand to the duration as client-go's: 15, 10 and 2 seconds.
+    fn times(&self) -> anyhow::Result<(Duration, Duration, Duration)> {
+        let duration = self.lease_duration;
+        let renew_deadline = self.lease_renew_deadline.unwrap_or(duration * 2 / 3);
+        let retry_period = self.lease_retry_period.unwrap_or(duration * 2 / 15);
+        if renew_deadline + LEASE_MARGIN > duration {
+            anyhow::bail!(
+                "--lease-renew-deadline {renew_deadline:?} must be at least {LEASE_MARGIN:?} shorter than --lease-duration {duration:?}, which takes 3s when the deadline is unset"
+            );
+        }
+        if retry_period.is_zero() || retry_period * 2 > renew_deadline {
+            anyhow::bail!(
+                "--lease-retry-period {retry_period:?} must be more than nothing, and at most half of --lease-renew-deadline {renew_deadline:?}"
+            );
+        }
+        Ok((duration, renew_deadline, retry_period))
     }
 }
 
@@ -125,4 +139,43 @@ impl Args {
 fn client(config: Config) -> kube::Result<Client> {
     let limits = ServiceBuilder::new().concurrency_limit(MAX_CALLS).timeout(LONGEST_CALL).into_inner();
     Ok(ClientBuilder::try_from(config)?.with_layer(&limits).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn times(args: &[&str]) -> Result<(f64, f64, f64), String> {
+        let line = Line::try_parse_from([&["run"], args].concat()).map_err(|error| error.to_string())?;
+        let (duration, deadline, period) = line.args.times().map_err(|error| error.to_string())?;
+        Ok((duration.as_secs_f64(), deadline.as_secs_f64(), period.as_secs_f64()))
+    }
+
+    #[test]
+    fn the_times_of_a_lease_follow_from_its_duration() {
+        assert_eq!(times(&[]), Ok((15.0, 10.0, 2.0)));
+        assert_eq!(times(&["--lease-duration=60s"]), Ok((60.0, 40.0, 8.0)));
+        assert_eq!(times(&["--lease-duration=60s", "--lease-retry-period=1s"]), Ok((60.0, 40.0, 1.0)));
+        assert!(times(&["--lease-duration=3s"]).is_ok());
+    }
+
+    #[test]
+    fn times_that_leave_no_margin_are_refused() {
+        for (args, part) in [
+            (&["--lease-duration=2s"][..], "at least 1s shorter"),
+            (&["--lease-duration=15s", "--lease-renew-deadline=15s"], "at least 1s shorter"),
+            (&["--lease-renew-deadline=3s"][..], "at most half"),
+        ] {
+            let why = times(args).unwrap_err();
+            assert!(why.contains(part), "{args:?}: {why}");
+        }
+    }
 }

@@ -17,10 +17,10 @@ use super::load::requested;
 use super::orgs::{Demand, History, OrgName, Orgs};
 use super::pairs;
 use super::reconcile::{KindContext, Reconcilable, Shared, audit_ids, reconcile};
-use super::report::Written;
 use super::schedule::Schedule;
 use super::stream::{Guarded, Watching};
 use super::tickets::Tickets;
+use super::written::Written;
 use crate::api::skill_policy::MAX_USERS as MAX_WRITES;
 use crate::api::{Managed, ManagedStatus};
 
@@ -115,7 +115,7 @@ fn deleted<K: Reconcilable>(
     let recorded = context.schedule.get(&uid).map(|entry| entry.recorded).unwrap_or_default();
     context.schedule.forget(&uid);
     let Ok(gone) = &object.0 else { return };
-    let status = context.written.newer(gone).or_else(|| gone.status().cloned()).unwrap_or_default();
+    let status = context.written.load(gone, gone.status()).status;
     context.written.forget(&uid);
     let org = Orgs::name_of(&gone.managed().org_ref, &gone.namespace().unwrap_or_default());
     if let Some(entry) = context.shared.orgs.entry(&org) {

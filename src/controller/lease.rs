@@ -1,13 +1,15 @@
 //! Which of several replicas works: the one that holds the `Lease` (coordination.k8s.io). The others keep their watch stores filled and
 //! write nothing.
 //!
-//! A holder counts from the moment at which it began to renew, on its own monotonic clock, and stops by itself a good while before anybody
-//! else may begin, who counts from the moment at which the renewal was seen. No two clocks are compared. The libraries at hand compare the
+//! A holder counts from the moment at which it began to renew, and stops by itself a good while before anybody else may begin, who counts
+//! from the moment at which the renewal was seen. The clocks of two machines are never compared. Both clocks of the holder must agree that it
+//! is still in time: the monotonic one stands still while its machine is suspended, and the wall clock can be set back. The libraries at hand compare the
 //! wall clocks of two machines and cannot be asked at the moment of a write whether the lease still holds, so this is written here.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, PostParams};
@@ -40,9 +42,36 @@ pub struct LeaseOptions {
     pub retry_period: Duration,
 }
 
-/// Whether this process may write. Asked at the moment of each write; it costs a look at the clock.
+/// A time for which the lease is held.
+#[derive(Clone, Copy, Debug)]
+struct Term {
+    /// When the renewal began that it follows from.
+    began: Instant,
+    /// The same by the wall clock.
+    wall: Timestamp,
+    length: Duration,
+}
+
+impl Term {
+    /// One that begins now.
+    fn new(length: Duration) -> Self {
+        Self { began: Instant::now(), wall: clock::precise(), length }
+    }
+
+    fn until(&self) -> Instant {
+        self.began + self.length
+    }
+
+    /// Whether it goes on by both clocks. A wall clock that was set back says nothing.
+    fn goes_on(&self, now: Instant, wall: Timestamp) -> bool {
+        let passed = Duration::try_from(wall.duration_since(self.wall).max(SignedDuration::ZERO)).unwrap_or(Duration::MAX);
+        now < self.until() && passed < self.length
+    }
+}
+
+/// Whether this process may write. Asked at the moment of each write; it costs a look at two clocks.
 #[derive(Clone, Debug, Default)]
-pub struct Leadership(Option<Arc<Mutex<Option<Instant>>>>);
+pub struct Leadership(Option<Arc<Mutex<Option<Term>>>>);
 
 impl Leadership {
     /// The process is the only one, by the word of whoever started it.
@@ -57,16 +86,16 @@ impl Leadership {
 
     /// Whether this process may write now.
     pub fn is_held(&self) -> bool {
-        self.0.is_none() || self.until().is_some_and(|until| Instant::now() < until)
+        self.0.is_none() || self.term().is_some_and(|term| term.goes_on(Instant::now(), clock::precise()))
     }
 
-    fn until(&self) -> Option<Instant> {
+    fn term(&self) -> Option<Term> {
         *self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn hold(&self, until: Option<Instant>) {
+    fn hold(&self, new: Option<Term>) {
         if let Some(term) = &self.0 {
-            *term.lock().unwrap_or_else(PoisonError::into_inner) = until;
+            *term.lock().unwrap_or_else(PoisonError::into_inner) = new;
         }
     }
 }
@@ -80,8 +109,9 @@ pub struct Election {
 }
 
 /// What is known of a lease that somebody else holds.
-#[derive(Default)]
 struct Seen {
+    /// How long a lease is held at least: as long as this process would hold it.
+    own: Duration,
     version: Option<String>,
     holder: String,
     /// Nobody else may take it before.
@@ -89,6 +119,10 @@ struct Seen {
 }
 
 impl Seen {
+    fn new(own: Duration) -> Self {
+        Self { own, version: None, holder: String::new(), until: None }
+    }
+
     /// The lease was looked at: how long it is still held. Only a change tells that its holder lives.
     fn note(&mut self, lease: Option<&Lease>, identity: &str) -> Duration {
         let now = Instant::now();
@@ -100,7 +134,8 @@ impl Seen {
         }
         if version != self.version {
             let seconds = lease.and_then(|lease| lease.spec.as_ref()?.lease_duration_seconds).unwrap_or_default();
-            self.until = Some(now + Duration::from_secs(u64::try_from(seconds).unwrap_or_default()));
+            // It may say nothing, or too little.
+            self.until = Some(now + Duration::from_secs(u64::try_from(seconds).unwrap_or_default()).max(self.own));
         }
         (self.version, self.holder) = (version, holder.to_owned());
         if holder.is_empty() {
@@ -154,7 +189,7 @@ impl Election {
 
     /// Waits until the lease is free, and takes it.
     async fn acquire(&self) -> Box<Lease> {
-        let (mut seen, look_every) = (Seen::default(), self.options.retry_period / 2);
+        let (mut seen, look_every) = (Seen::new(self.options.duration), self.options.retry_period / 2);
         loop {
             let mut wait = look_every;
             match self.in_time(self.api.get_opt(&self.options.name)).await {
@@ -179,9 +214,9 @@ impl Election {
 
     /// Takes a lease that is free, or was when it was looked at: where somebody else was faster, the API server refuses.
     async fn take(&self, lease: Option<Lease>) -> kube::Result<Box<Lease>> {
-        let began = Instant::now();
+        let term = Term::new(self.options.renew_deadline);
         let lease = self.write(lease, self.spec()).await?;
-        self.leadership.hold(Some(began + self.options.renew_deadline));
+        self.leadership.hold(Some(term));
         Ok(Box::new(lease))
     }
 
@@ -219,18 +254,19 @@ impl Election {
     async fn keep(&self, mut lease: Box<Lease>) -> String {
         let (mut last, mut next) = ("no renewal was answered".to_owned(), Instant::now() + self.options.retry_period);
         loop {
-            let until = self.leadership.until().unwrap_or_else(Instant::now);
+            let until = self.leadership.term().map_or_else(Instant::now, |term| term.until());
             sleep_until(next.min(until)).await;
-            let began = Instant::now();
-            if began >= until {
+            let term = Term::new(self.options.renew_deadline);
+            if !self.leadership.is_held() {
                 return format!("it could not be renewed within {:?}: {last}", self.options.renew_deadline);
             }
+            let began = term.began;
             next = began + self.options.retry_period;
             // Two tries at least, also where a connection hangs; none of them outlives the deadline.
             let patience = (self.options.renew_deadline / 2).min(until.saturating_duration_since(began));
             last = match timeout(patience, self.renew(&lease)).await {
                 Ok(Ok(Renewed::Held(renewed))) => {
-                    self.leadership.hold(Some(began + self.options.renew_deadline));
+                    self.leadership.hold(Some(term));
                     lease = renewed;
                     continue;
                 }
@@ -258,7 +294,7 @@ impl Election {
 
     /// Gives the lease back, so that another replica starts at once. Nothing may be written any more, whatever the answer.
     pub async fn release(&self) {
-        if self.leadership.until().is_none() {
+        if self.leadership.term().is_none() {
             return;
         }
         self.leadership.hold(None);
@@ -322,7 +358,7 @@ mod tests {
         assert!(Leadership::alone().is_held());
         let leadership = Leadership::contested();
         assert!(!leadership.is_held());
-        leadership.hold(Some(Instant::now() + Duration::from_secs(10)));
+        leadership.hold(Some(Term::new(Duration::from_secs(10))));
         let copy = leadership.clone();
         tokio::time::advance(Duration::from_millis(9_999)).await;
         assert!(copy.is_held());
@@ -332,8 +368,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_a_lease_that_nobody_renewed_for_its_duration_is_free() {
-        let mut seen = Seen::default();
         let seconds = Duration::from_secs;
+        let mut seen = Seen::new(seconds(10));
         assert_eq!(seen.note(Some(&lease("1", Some("a"))), "me"), seconds(15));
         tokio::time::advance(seconds(10)).await;
         assert_eq!(seen.note(Some(&lease("1", Some("a"))), "me"), seconds(5));
@@ -346,5 +382,33 @@ mod tests {
         for free in [Some(lease("4", None)), Some(lease("5", Some(""))), Some(lease("6", Some("me"))), None] {
             assert_eq!(seen.note(free.as_ref(), "me"), Duration::ZERO);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_held_for_ones_own_length_at_least_whatever_it_says() {
+        let published = |seconds: Option<i32>, version: &str| {
+            let mut lease = lease(version, Some("a"));
+            lease.spec.as_mut().unwrap().lease_duration_seconds = seconds;
+            lease
+        };
+        let mut seen = Seen::new(Duration::from_secs(15));
+        for (version, seconds, held) in [("1", None, 15), ("2", Some(0), 15), ("3", Some(-1), 15), ("4", Some(60), 60)] {
+            let left = seen.note(Some(&published(seconds, version)), "me");
+            assert_eq!(left, Duration::from_secs(held), "{seconds:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn both_clocks_must_agree_that_the_lease_is_held() {
+        let term = Term::new(Duration::from_secs(10));
+        let at = |monotonic, wall| {
+            term.goes_on(term.began + Duration::from_millis(monotonic), term.wall + SignedDuration::from_millis(wall))
+        };
+        assert!(at(0, 0) && at(9_999, 9_999));
+        assert!(!at(10_000, 10_000));
+        // The machine was suspended, or the wall clock set forward.
+        assert!(!at(1, 10_000));
+        // The wall clock was set back: it neither ends a term nor prolongs one.
+        assert!(at(9_999, -3_600_000) && !at(10_000, -3_600_000));
     }
 }

@@ -17,24 +17,17 @@ use super::lease;
 use super::load::requested;
 use super::metrics::{ByKind, ByOutcome};
 use super::orgs::OrgName;
-use super::reconcile::{KindContext, Shared, audit_ids};
-use super::report::{self, Unwritten};
+use super::reconcile::{KindContext, Shared};
+use super::report::{self, Place, Unwritten};
 use super::stream::Guarded;
+use super::written::Base;
 use crate::api::ManagedStatus;
-use crate::api::status::DueAlert;
 use crate::clock;
 use crate::engine::Why;
 use crate::genesys::{Gate, Halted};
 use crate::remote::Remote;
 use crate::remote::audit::AuditRecord;
 use crate::remote::ledger::{Intended, Ledger};
-
-/// The audit ids and the alerts that a status leaves open.
-type Open = (Vec<String>, Vec<DueAlert>);
-
-fn open(status: &ManagedStatus) -> Open {
-    (audit_ids(status), status.alerts.clone())
-}
 
 /// The ledger of one object.
 pub struct ClusterLedger<'a, K: Remote> {
@@ -52,8 +45,8 @@ pub struct ClusterLedger<'a, K: Remote> {
     pub limit: &'a ChangeLimit,
     /// Set once an intent was recorded: the status must be patched once more.
     pub intended: AtomicBool,
-    /// What was left open by the status that was recorded last.
-    pub last: Mutex<Option<Open>>,
+    /// What the API server holds: the status that was loaded, then the last one that was recorded.
+    pub base: tokio::sync::Mutex<Base<ManagedStatus>>,
     /// Ids of the audit records that are safe now.
     pub recorded: Mutex<Vec<String>>,
 }
@@ -84,11 +77,10 @@ where
             return Err("an earlier audit record is not stored yet; the API server did not take it".to_owned());
         }
         self.intended.store(true, Ordering::Relaxed);
-        match report::patch_status(shared, &self.context.written, self.object, &status).await {
+        let place = Place { object: self.object, of: K::status, written: &self.context.written };
+        match report::patch_status(shared, &place, &mut *self.base.lock().await, &status).await {
             Ok(answered) => {
                 shared.metrics.status_patches.get_or_create(&ByKind { kind: K::KIND }).inc();
-                *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(open(&status));
-                self.context.written.put(&answered, status);
                 // The answer is the live object: a write without a guard needs one last look at it.
                 unchanged(self.object, &answered).map_err(str::to_owned)
             }
@@ -105,8 +97,8 @@ where
             Err(error) if report::is_gone(&error) => return Err("the object was deleted".to_owned()),
             Err(error) => return Err(format!("the object could not be looked at: {error}")),
         };
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if live.status().map(open).unwrap_or_default() != last.clone().unwrap_or_else(|| open(self.status)) {
+        let live_status = live.status().cloned().unwrap_or_default();
+        if !self.base.lock().await.is(&live_status) {
             return Err("another process goes on with its writes".to_owned());
         }
         if !self.context.shared.leadership.is_held() {

@@ -20,6 +20,7 @@ use super::schedule::{Entry, phase};
 use super::stream::Guarded;
 use super::texts;
 use super::watch;
+use super::written::{Base, Believed};
 use crate::api::conditions::{self, READY, Reason};
 use crate::api::{APPROVE_PLAN, ManagedStatus, RECONCILE_REQUESTED_AT};
 use crate::clock;
@@ -33,6 +34,9 @@ use crate::remote::Remote;
 
 /// Manifests that are applied together arrive within this.
 const APPLIED_TOGETHER: SignedDuration = SignedDuration::from_secs(5);
+
+/// No digest is longer; an annotation may hold 256 KiB, and status keeps it.
+const LONGEST_DIGEST: usize = 64;
 
 /// Why an object is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +81,8 @@ pub struct Loaded<K> {
     pub generation: i64,
     /// Its last status.
     pub status: ManagedStatus,
+    /// What a new status is put on.
+    pub base: Base<ManagedStatus>,
     /// What this process remembers of it.
     pub entry: Entry,
     /// Its org.
@@ -136,6 +142,11 @@ impl Owned {
 /// The value of the reconcile annotation.
 pub fn requested<K: ResourceExt>(object: &K) -> Option<&str> {
     object.annotations().get(RECONCILE_REQUESTED_AT).map(String::as_str)
+}
+
+/// The value of the approve annotation; at most as long as a digest could be.
+pub fn approved<K: ResourceExt>(object: &K) -> Option<&str> {
+    object.annotations().get(APPROVE_PLAN).map(String::as_str).filter(|value| value.len() <= LONGEST_DIGEST)
 }
 
 /// Loads an object and decides how far it gets without a call. `None`: it is gone.
@@ -214,14 +225,14 @@ async fn desired<K: Remote>(context: &KindContext<K>, loaded: &Loaded<K>, namesp
 fn load<K: Remote>(context: &Arc<KindContext<K>>, object: K) -> Result<Loaded<K>, Duration> {
     let uid = object.uid().unwrap_or_default();
     let generation = object.meta().generation.unwrap_or_default();
-    let status = context.written.newer(&object).or_else(|| object.status().cloned()).unwrap_or_default();
+    let Believed { status, base } = context.written.load(&object, object.status());
     let org = Orgs::name_of(&object.managed().org_ref, &object.namespace().unwrap_or_default());
     let epoch = context.shared.orgs.epoch(&org);
     let mut entry = context.schedule.get(&uid).unwrap_or_else(|| first_entry(&object, &status, &uid, generation, epoch));
     let due = due(&object, &status, &entry, generation, epoch);
     entry.org_epoch = epoch;
     match due {
-        Some(due) => Ok(Loaded { object, uid, generation, status, entry, org, due }),
+        Some(due) => Ok(Loaded { object, uid, generation, status, base, entry, org, due }),
         None => {
             if entry.poll_due.is_some_and(|at| at <= Instant::now()) {
                 // Not in sync: it is not asked for, and looked at again when that has changed.
@@ -258,10 +269,7 @@ fn first_entry<K: Remote>(object: &K, status: &ManagedStatus, uid: &str, generat
 fn due<K: Remote>(object: &K, status: &ManagedStatus, entry: &Entry, generation: i64, epoch: u64) -> Option<Due> {
     let now = Instant::now();
     let asked = requested(object).is_some_and(|token| status.last_handled_reconcile_at.as_deref() != Some(token));
-    let approved = object
-        .annotations()
-        .get(APPROVE_PLAN)
-        .is_some_and(|digest| status.pending_plan.as_ref().is_some_and(|p| p.digest == *digest));
+    let approved = approved(object).is_some_and(|digest| status.pending_plan.as_ref().is_some_and(|p| p.digest == digest));
     if asked {
         Some(Due::Requested)
     } else if status.observed_generation < 0 {

@@ -24,6 +24,7 @@ pub mod orgs;
 mod outbox;
 pub mod outcome;
 mod pairs;
+mod patch;
 mod polls;
 mod probes;
 pub mod reconcile;
@@ -35,10 +36,12 @@ mod summary;
 mod texts;
 mod tickets;
 mod watch;
+mod written;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use futures::StreamExt;
 use futures::future::{BoxFuture, join_all};
@@ -85,7 +88,6 @@ pub type Replica = (Client, LeaseOptions);
 struct Parts {
     shared: Arc<Shared>,
     watching: Watching,
-    streaming: bool,
     context: Arc<OrgContext>,
     runs: Vec<BoxFuture<'static, ()>>,
     filled: Vec<BoxFuture<'static, bool>>,
@@ -93,6 +95,9 @@ struct Parts {
     intents: Vec<Box<dyn Fn() -> Vec<String> + Send + Sync>>,
     wakes: Vec<Box<dyn Fn() + Send + Sync>>,
 }
+
+/// Where the gauges come from, once everything is put together.
+type Gauges = OnceLock<Arc<dyn Fn() + Send + Sync>>;
 
 /// The moments of an election.
 #[derive(Clone, Default)]
@@ -116,13 +121,18 @@ pub async fn run(client: Client, options: Options, replica: Option<Replica>, shu
     let election = replica.map(|(client, lease)| Arc::new(Election::new(client, lease, &instance(), leadership.clone())));
     let (org_store, org_writer) = reflector::store::<Guarded<GenesysOrg>>();
     let (trigger, triggered) = mpsc::unbounded_channel();
-    let streaming = has_streaming_lists(&client).await;
+    let (metrics, ready, gauges) = (Arc::new(Metrics::new()), Arc::new(AtomicBool::new(false)), Arc::new(Gauges::new()));
+    let probes = Probes { metrics: metrics.clone(), ready: ready.clone(), refresh: refresh(gauges.clone()) };
+    let mut server = pin!(probes::serve(listener, probes, shutdown.clone()));
+    // An API server that hangs must not make the process look dead.
+    let streaming = tokio::select! {
+        streaming = has_streaming_lists(&client) => streaming,
+        served = &mut server => return Ok(served?),
+    };
     let watching = Watching { client, namespace: options.namespace, streaming };
-    let mut parts = assemble(watching, streaming, options.allowed, (org_store, trigger), leadership, &shutdown);
-    let ready = Arc::new(AtomicBool::new(false));
-    let refresh = gauges::all(parts.shared.clone(), std::mem::take(&mut parts.refreshes));
-    let probes = Probes { metrics: parts.shared.metrics.clone(), ready: ready.clone(), refresh };
-    let server = probes::serve(listener, probes, shutdown.clone());
+    let mut parts = assemble(watching, metrics, options.allowed, (org_store, trigger), leadership, &shutdown);
+    // Nobody else sets it.
+    let _ = gauges.set(gauges::all(parts.shared.clone(), std::mem::take(&mut parts.refreshes)));
     let (runs, filled) = (std::mem::take(&mut parts.runs), std::mem::take(&mut parts.filled));
     let work = async {
         let orgs = run_orgs(&parts, org_writer, triggered);
@@ -157,13 +167,13 @@ async fn lost(election: Option<Arc<Election>>, moments: Moments) -> String {
 
 fn assemble(
     watching: Watching,
-    streaming: bool,
+    metrics: Arc<Metrics>,
     allowed: AllowedEndpoints,
     (org_store, trigger): (Store<Guarded<GenesysOrg>>, mpsc::UnboundedSender<ObjectRef<Guarded<GenesysOrg>>>),
     leadership: Leadership,
     shutdown: &CancellationToken,
 ) -> Parts {
-    let (metrics, client) = (Arc::new(Metrics::new()), watching.client.clone());
+    let client = watching.client.clone();
     let shared = Arc::new(Shared {
         outbox: Outbox::new(client.clone(), metrics.clone(), trigger.clone(), shutdown.clone(), leadership.clone()),
         orgs: Orgs::new(client.clone(), org_store.clone(), allowed, metrics.observer(), trigger),
@@ -191,13 +201,13 @@ fn assemble(
     let context = Arc::new(OrgContext {
         shared: shared.clone(),
         store: org_store,
-        written: report::Written::default(),
+        written: written::Written::default(),
         history: Box::new(move |org| histories.iter().flat_map(|history| history(org)).collect()),
         pauses: std::sync::Mutex::default(),
         waiting: std::sync::Mutex::default(),
     });
     refreshes.push(gauges::of_orgs(context.clone()));
-    Parts { shared, watching, streaming, context, runs, filled, refreshes, intents, wakes }
+    Parts { shared, watching, context, runs, filled, refreshes, intents, wakes }
 }
 
 /// Waits until the stores are filled and this process may work, takes over what the one before left, and looks at everything.
@@ -207,7 +217,11 @@ async fn begin(parts: &Parts, filled: Vec<BoxFuture<'static, bool>>, moments: &M
         // The change limit of an org is rebuilt from the statuses of its objects: those come first.
         let all = join_all(filled).await;
         let orgs = orgs.wait_until_ready().await;
-        tracing::info!(streaming = parts.streaming, filled = orgs.is_ok() && all.iter().all(|ok| *ok), "watch stores are filled");
+        tracing::info!(
+            streaming = parts.watching.streaming,
+            filled = orgs.is_ok() && all.iter().all(|ok| *ok),
+            "watch stores are filled"
+        );
         ready.store(true, Ordering::Relaxed);
         moments.warm.cancel();
         moments.elected.cancelled().await;
@@ -270,6 +284,11 @@ async fn has_streaming_lists(client: &Client) -> bool {
             false
         }
     }
+}
+
+/// Brings the gauges up to date, as soon as there are any.
+fn refresh(gauges: Arc<Gauges>) -> Arc<dyn Fn() + Send + Sync> {
+    Arc::new(move || gauges.get().iter().for_each(|refresh| refresh()))
 }
 
 /// Name of this process in events.

@@ -23,8 +23,9 @@ use super::org_status::{Found, next_status, transition};
 use super::orgs::{History, OrgEntry, OrgName, OrgState};
 use super::reconcile::Shared;
 use super::references::{self, Unread};
-use super::report::{self, Unwritten, Written};
+use super::report::{self, Place, Unwritten};
 use super::stream::Guarded;
+use super::written::{Base, Believed, Written};
 use crate::api::conditions::{Phase, Reason};
 use crate::api::{GenesysOrg, GenesysOrgStatus};
 use crate::clock;
@@ -94,7 +95,7 @@ async fn drive(context: &Arc<OrgContext>, key: &ObjectRef<Guarded<GenesysOrg>>) 
         return Action::await_change();
     }
     let name = (org.namespace().unwrap_or_default(), org.name_any());
-    let status = context.written.newer(org).or_else(|| org.status.clone()).unwrap_or_default();
+    let Believed { status, base } = context.written.load(org, org.status.as_ref());
     let found = look(context, org, &name, &status).await;
     let previous = context.shared.orgs.entry(&name);
     let limit = previous.as_ref().map_or_else(|| first_limit(context, &name), |entry| entry.limit.clone());
@@ -121,8 +122,9 @@ async fn drive(context: &Arc<OrgContext>, key: &ObjectRef<Guarded<GenesysOrg>>) 
     };
     context.shared.orgs.set(&name, entry);
     let paused = found.account.as_ref().and_then(|a| a.paused_for());
-    conclude(context, org, &status, &found, stretch).await;
+    let is_known = conclude(context, org, (&status, base), &found, stretch).await;
     let next = match found.reason.phase() {
+        _ if !is_known => Duration::from_secs(1),
         Phase::Done => SECRET_FRESH,
         Phase::Waiting => Duration::from_secs(10),
         _ => SECRET_FRESH,
@@ -330,23 +332,33 @@ fn usable(connection: Arc<Connection>, secret_version: String, account: Arc<Acco
     Found { state: OrgState::Usable(connection), secret_version, credentials, account: Some(account), message, reason }
 }
 
-async fn conclude(context: &Arc<OrgContext>, org: &GenesysOrg, previous: &GenesysOrgStatus, found: &Found, stretch: f64) {
+/// Whether its status is known: not where another process has just written one.
+async fn conclude(
+    context: &Arc<OrgContext>,
+    org: &GenesysOrg,
+    (previous, mut base): (&GenesysOrgStatus, Base<GenesysOrgStatus>),
+    found: &Found,
+    stretch: f64,
+) -> bool {
     let name = (org.namespace().unwrap_or_default(), org.name_any());
     let audit = context.shared.outbox.health(&name);
     let status = next_status(org, previous, found, org_phase(context, org, found), stretch, audit.as_ref());
     if status == *previous {
-        return;
+        return true;
     }
     let event = transition(previous, &status);
     context.shared.metrics.status_patches.get_or_create(&ByKind { kind: KIND }).inc();
-    match report::patch_status(&context.shared, &context.written, org, &status).await {
-        Ok(answered) => context.written.put(&answered, status),
-        Err(Unwritten::Gone | Unwritten::NotLeading) => return,
+    let place = Place { object: org, of: |org: &GenesysOrg| org.status.as_ref(), written: &context.written };
+    match report::patch_status(&context.shared, &place, &mut base, &status).await {
+        Ok(_) => {}
+        Err(Unwritten::Gone | Unwritten::NotLeading) => return true,
+        Err(Unwritten::Foreign) => return false,
         Err(error) => tracing::error!(%error, org = org.name_any(), "status of the org could not be written; it is tried again"),
     }
     if let Some(event) = event {
         context.shared.events.publish(&event, org.object_ref(&())).await;
     }
+    true
 }
 
 fn org_phase(context: &OrgContext, org: &GenesysOrg, found: &Found) -> Phase {

@@ -12,7 +12,7 @@ use crate::api::Policy;
 use crate::api::conditions::{self, Phase, READY, RECONCILING, Reason};
 use crate::api::status::{DriftItem, MAX_DRIFT, ManagedStatus, PendingPlan};
 use crate::engine::finding::{self, Finding};
-use crate::engine::gate::{Refusal, approval_digest};
+use crate::engine::gate::Refusal;
 use crate::engine::propagation::{Verdict as Traffic, Watch};
 use crate::engine::{Plan, display};
 use crate::remote::converge::{Convergence, End};
@@ -70,6 +70,8 @@ pub struct Facts<'a> {
     pub policy: Policy,
     /// Value of the reconcile annotation.
     pub requested: Option<&'a str>,
+    /// Value of the approve annotation.
+    pub approved: Option<&'a str>,
     /// The status before.
     pub previous: &'a ManagedStatus,
     /// Whether propagation is watched.
@@ -216,10 +218,15 @@ fn record(status: &mut ManagedStatus, convergence: &Convergence, facts: &Facts<'
     status.drift = plan.map(|plan| drift(plan, &convergence.end, facts)).unwrap_or_default();
     status.pending_plan = match (&convergence.end, plan) {
         (End::Held { reason: Reason::AwaitingApproval, .. }, Some(plan)) => {
-            Some(PendingPlan { digest: approval_digest(plan, &facts.previous.history), changes: shown(plan) })
+            convergence.digest.clone().map(|digest| PendingPlan { digest, changes: shown(plan) })
         }
         _ => None,
     };
+    // What it names is not, or no longer, what would be written. It must not come true when that is planned once more.
+    let left = convergence.digest.as_deref().filter(|_| convergence.end != End::Done);
+    if let Some(approved) = facts.approved.filter(|approved| left != Some(approved)) {
+        status.voided_approval = Some(approved.to_owned());
+    }
 }
 
 /// The changes of a plan, as many as a person reads.

@@ -11,7 +11,16 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn facts(previous: &ManagedStatus) -> Facts<'_> {
-    Facts { generation: 2, policy: Policy::Enforce, requested: None, previous, watch: None, traffic: None, now: at(0) }
+    Facts {
+        generation: 2,
+        policy: Policy::Enforce,
+        requested: None,
+        approved: None,
+        previous,
+        watch: None,
+        traffic: None,
+        now: at(0),
+    }
 }
 
 fn convergence(end: End) -> Convergence {
@@ -32,6 +41,7 @@ fn convergence(end: End) -> Convergence {
         retry_after: None,
         alerts: Vec::new(),
         alert_failure: None,
+        digest: None,
         approved: None,
         action: None,
         keep_intent: false,

@@ -28,13 +28,14 @@ use super::orgs::{Granted, Orgs};
 use super::outbox::Outbox;
 use super::outcome::{self, EventDraft, Facts, Outcome, Verdict, outcome};
 use super::pairs::Pairs;
+use super::patch::{Patched, panicked, patch};
 use super::polls;
-use super::report::{self, Unwritten, Written};
 use super::schedule::Schedule;
 use super::stream::Guarded;
 use super::tickets::Tickets;
+use super::written::Written;
+use crate::api::ManagedStatus;
 use crate::api::conditions::{self, Reason};
-use crate::api::{APPROVE_PLAN, ManagedStatus};
 use crate::engine::propagation::{self, Verdict as Traffic};
 use crate::engine::{Plan, Why, display};
 use crate::genesys::{Session, Ticket};
@@ -90,8 +91,6 @@ pub struct KindContext<K: Remote> {
     pub under_way: UnderWay,
 }
 
-/// A status that could not be written is tried again after about that.
-const UNWRITTEN_STATUS: Duration = Duration::from_secs(30);
 /// After a panic an object is looked at again after that.
 const AFTER_PANIC: Duration = Duration::from_secs(300);
 
@@ -200,7 +199,7 @@ async fn call<K: Reconcilable>(
         // A person approves what is live now, not what was.
         max_age: (loaded.due == Due::Change && !approval).then(|| loaded.object.interval()),
         approval_required: approval,
-        approved: loaded.object.annotations().get(APPROVE_PLAN).map(String::as_str),
+        approved: load::approved(&loaded.object),
         refused: loaded.entry.refusal.as_ref(),
         requested: loaded.due == Due::Requested,
         immediate_retry: anew || loaded.entry.immediate_retry,
@@ -214,7 +213,7 @@ async fn call<K: Reconcilable>(
         key: &granted.connection.key,
         limit: &granted.limit,
         intended: AtomicBool::new(false),
-        last: Mutex::default(),
+        base: tokio::sync::Mutex::new(loaded.base.clone()),
         recorded: Mutex::default(),
     };
     let convergence = tokio::select! {
@@ -223,7 +222,9 @@ async fn call<K: Reconcilable>(
     };
     drop(session);
     let intended = ledger.intended.load(Ordering::Relaxed);
-    loaded.entry.recorded.extend(ledger.recorded.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let recorded = ledger.recorded.into_inner().unwrap_or_else(PoisonError::into_inner);
+    loaded.base = ledger.base.into_inner();
+    loaded.entry.recorded.extend(recorded);
     learned::measure::<K>(context, &convergence);
     learned::learn(context, &mut loaded, &convergence);
     conclude(context, loaded, &Verdict::Converged(&convergence), watch.as_ref().map(|w| (w, None)), granted.stretch, intended)
@@ -281,6 +282,7 @@ async fn conclude<K: Reconcilable>(
         generation: loaded.generation,
         policy: loaded.object.policy(),
         requested: load::requested(&loaded.object),
+        approved: load::approved(&loaded.object),
         previous: &loaded.status,
         watch: watched.map(|(watch, _)| watch),
         traffic: watched.and_then(|(_, traffic)| traffic),
@@ -299,14 +301,16 @@ async fn conclude<K: Reconcilable>(
     queue_for_limit(context, &loaded, verdict, &status);
     log(&loaded, &status);
     context.shared.metrics.reconciled(K::KIND, outcome::ready_reason(&status));
-    let open = audit_ids(&status);
+    let (open, mut is_known) = (audit_ids(&status), true);
     if must_patch || loaded.entry.dirty || status != loaded.status {
-        loaded.entry.dirty = !patch(context, &loaded.object, status.clone()).await;
-        if loaded.entry.dirty {
-            loaded.entry.look(Instant::now() + UNWRITTEN_STATUS.mul_f64(0.5 + fastrand::f64()));
+        let patched = patch(context, &loaded.object, &mut loaded.base, status.clone()).await;
+        is_known = patched != Patched::Foreign;
+        loaded.entry.dirty = patched == Patched::Kept;
+        if let Some(wait) = patched.look_again() {
+            loaded.entry.look(Instant::now() + wait.mul_f64(0.5 + fastrand::f64()));
         }
     }
-    if !loaded.entry.dirty {
+    if is_known && !loaded.entry.dirty {
         let done = loaded.entry.recorded.extract_if(.., |id| !open.contains(id)).collect::<Vec<_>>();
         context.shared.outbox.release(&loaded.org, done.iter().map(String::as_str));
     }
@@ -357,42 +361,5 @@ fn queue_for_limit<K: Reconcilable>(context: &KindContext<K>, loaded: &Loaded<K>
         entry.limit.wait(&loaded.uid);
     } else {
         entry.limit.forget(&loaded.uid);
-    }
-}
-
-/// Patches the status. Whether nothing is left to patch.
-async fn patch<K: Reconcilable>(context: &KindContext<K>, object: &K, status: ManagedStatus) -> bool {
-    context.shared.metrics.status_patches.get_or_create(&ByKind { kind: K::KIND }).inc();
-    match report::patch_status(&context.shared, &context.written, object, &status).await {
-        Ok(answered) => {
-            context.written.put(&answered, status);
-            true
-        }
-        Err(Unwritten::Gone) => true,
-        Err(error) => {
-            tracing::error!(kind = K::KIND, name = object.name_any(), %error, "status could not be written; it is tried again");
-            context.written.keep(object, status);
-            false
-        }
-    }
-}
-
-async fn panicked<K: Reconcilable>(context: &Arc<KindContext<K>>, key: &ObjectRef<Guarded<K>>) {
-    let Some(guarded) = context.store.get(key) else { return };
-    let Ok(object) = guarded.0.as_ref() else { return };
-    let previous = context.written.newer(object).or_else(|| object.status().cloned()).unwrap_or_default();
-    let generation = object.meta().generation.unwrap_or_default();
-    let facts = Facts {
-        generation,
-        policy: object.policy(),
-        requested: load::requested(object),
-        previous: &previous,
-        watch: None,
-        traffic: None,
-        now: load::now(),
-    };
-    let outcome = outcome(&Verdict::Panicked, &facts);
-    if outcome.status != previous {
-        patch(context, object, outcome.status).await;
     }
 }

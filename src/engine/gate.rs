@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::plan::{Plan, Why};
 use super::{json, pointer};
+use crate::api::ManagedStatus;
 use crate::api::conditions::Reason;
 use crate::api::status::HistoryEntry;
 
@@ -30,6 +31,8 @@ pub const UNSAFE: &str = "the audit record of the last write could not be stored
 pub struct GateInput<'a> {
     /// Whether a person must approve, by the object or its org.
     pub approval_required: bool,
+    /// What a person would have to approve: [`approval_digest`].
+    pub digest: &'a str,
     /// The digest in the approve annotation.
     pub approved: Option<&'a str>,
     /// The change limit of the org is used up until then.
@@ -118,8 +121,8 @@ pub fn decide(plan: &Plan, input: &GateInput<'_>) -> Gate {
     if input.audit_full {
         return hold(Reason::AuditBacklog, BACKLOG, None);
     }
-    let digest = approval_digest(plan, input.history);
-    if input.approval_required && input.approved != Some(digest.as_str()) {
+    let digest = input.digest;
+    if input.approval_required && input.approved != Some(digest) {
         let message = format!("plan {digest} waits for approval: set the annotation {}={digest}", crate::api::APPROVE_PLAN);
         return hold(Reason::AwaitingApproval, &message, None);
     }
@@ -129,16 +132,21 @@ pub fn decide(plan: &Plan, input: &GateInput<'_>) -> Gate {
     }
 }
 
-/// What a person approves. An approval lets a plan run once: where the same changes were written before, because somebody changed them
-/// back since, the digest is another one, and the annotation that is still there does not count.
-pub fn approval_digest(plan: &Plan, history: &[HistoryEntry]) -> String {
+/// What a person approves: this plan for this organisation, `{API host, client id}`. An approval lets a plan run once: where the same changes
+/// were written before, because somebody changed them back since, the digest is another one, and the annotation that is still there does
+/// not count. Nor does one that was given for a plan which was withdrawn before it ran ([`ManagedStatus::voided_approval`]).
+pub fn approval_digest(plan: &Plan, connection: &str, status: &ManagedStatus) -> String {
     let digest = plan.digest();
-    let mut runs = history.iter().filter(|entry| entry.digest == digest);
-    let Some(last) = runs.next() else { return digest };
+    let hashed = |text: String| {
+        let mut hashed = json::hex(&Sha256::digest(text));
+        hashed.truncate(digest.len());
+        hashed
+    };
+    let mut runs = status.history.iter().filter(|entry| entry.digest == digest);
     // Times have seconds only, and a plan for several remote objects has no version.
-    let mut again = json::hex(&Sha256::digest(format!("{digest} {} {} {}", last.time.0, last.version, runs.count())));
-    again.truncate(digest.len());
-    again
+    let run = runs.next().map(|last| format!(" {} {} {}", last.time.0, last.version, runs.count())).unwrap_or_default();
+    let bound = hashed(format!("{digest} {connection}{run}"));
+    if status.voided_approval.as_ref() == Some(&bound) { hashed(format!("{bound} again")) } else { bound }
 }
 
 fn hold(reason: Reason, message: &str, until: Option<Timestamp>) -> Gate {
@@ -231,6 +239,7 @@ mod tests {
     fn input(history: &[HistoryEntry]) -> GateInput<'_> {
         GateInput {
             approval_required: false,
+            digest: "",
             approved: None,
             limited_until: None,
             not_kept: None,
@@ -265,13 +274,29 @@ mod tests {
     #[test]
     fn an_approval_is_bound_to_the_digest() {
         let plan = plan(Why::SpecChange);
-        let digest = plan.digest();
+        let digest = approval_digest(&plan, "api.example.com client", &ManagedStatus::default());
         let mut gate = input(&[]);
-        gate.approval_required = true;
+        (gate.approval_required, gate.digest) = (true, &digest);
         gate.approved = Some("0000");
         assert!(matches!(decide(&plan, &gate), Gate::Hold { reason: Reason::AwaitingApproval, .. }));
         gate.approved = Some(&digest);
         assert_eq!(decide(&plan, &gate), Gate::Run);
+    }
+
+    #[test]
+    fn an_approval_is_for_one_organisation_and_one_occasion() {
+        let (plan, mut status) = (plan(Why::SpecChange), ManagedStatus::default());
+        let first = approval_digest(&plan, "api.example.com client", &status);
+        assert_eq!(first, approval_digest(&plan, "api.example.com client", &status));
+        for other in ["api.example.org client", "api.example.com other"] {
+            assert_ne!(first, approval_digest(&plan, other, &status));
+        }
+        status.voided_approval = Some(first.clone());
+        let second = approval_digest(&plan, "api.example.com client", &status);
+        assert_ne!(first, second);
+        status.history = vec![HistoryEntry { digest: plan.digest(), ..repair(0) }];
+        let third = approval_digest(&plan, "api.example.com client", &status);
+        assert!(![first, second].contains(&third));
     }
 
     #[test]

@@ -80,6 +80,8 @@ pub struct Convergence {
     pub alerts: Vec<DueAlert>,
     /// Why an alert could not be sent.
     pub alert_failure: Option<Failure>,
+    /// The approval digest of the plan that was made last; unset where nothing was left to write.
+    pub digest: Option<String>,
     /// The digest that a person approved, where that let a plan run.
     pub approved: Option<String>,
     /// What the last write that took effect did.
@@ -140,7 +142,7 @@ pub async fn preview<K: Remote, L: Ledger>(
     let mut run = Run::new(request, session, states, ledger, unchanged(request, ledger.now()));
     run.observe_first().await?;
     let plan = run.plan().map_err(End::Blocked)?;
-    let gate = run.decide(&plan);
+    let gate = run.decide(&plan, &run.digest(&plan));
     Ok((plan, gate))
 }
 
@@ -168,6 +170,7 @@ fn unchanged<K: Remote>(request: &Request<'_, K>, now: jiff::Timestamp) -> Conve
         retry_after: None,
         alerts,
         alert_failure: None,
+        digest: None,
         approved: None,
         action: None,
         end: End::Done,

@@ -115,7 +115,9 @@ impl<'a, K: Remote, L: Ledger> Run<'a, K, L> {
         }
         loop {
             let planned = self.plan();
-            let decision = planned.as_ref().ok().map(|plan| self.decide(plan));
+            let digest = planned.as_ref().ok().map(|plan| self.digest(plan));
+            let decision = planned.as_ref().ok().zip(digest.as_deref()).map(|(plan, digest)| self.decide(plan, digest));
+            self.out.digest = digest.filter(|_| planned.as_ref().is_ok_and(|plan| !plan.is_empty()));
             match self.observe_stale(planned.as_ref().ok(), decision.as_ref()).await {
                 Ok(true) => continue,
                 Ok(false) => {}
@@ -260,16 +262,20 @@ impl<'a, K: Remote, L: Ledger> Run<'a, K, L> {
             .having_created(self.created.iter().cloned())
     }
 
+    pub(super) fn digest(&self, plan: &Plan) -> String {
+        gate::approval_digest(plan, self.request.connection, self.request.status)
+    }
+
     /// Phase 5.
-    pub(super) fn decide(&self, plan: &Plan) -> Gate {
+    pub(super) fn decide(&self, plan: &Plan, digest: &str) -> Gate {
         let request = self.request;
         let not_kept = self.kept_nothing(plan);
-        let digest = gate::approval_digest(plan, &request.status.history);
         gate::decide(
             plan,
             &GateInput {
                 approval_required: request.approval_required,
-                approved: if self.is_begun(plan) { Some(digest.as_str()) } else { request.approved },
+                digest,
+                approved: if self.is_begun(plan) { Some(digest) } else { request.approved },
                 limited_until: plan.why().and_then(|why| self.ledger.limited_until(why)),
                 not_kept: not_kept.as_deref(),
                 refused: request.refused,

@@ -76,7 +76,7 @@ async fn a_gate_that_closes_between_a_lost_guard_and_its_retry_stops_the_retry()
 fn digest(convergence: &Convergence) -> String {
     let held = matches!(convergence.end, End::Held { reason: Reason::AwaitingApproval, .. });
     assert!(held, "{:?}", convergence.end);
-    convergence.plan.as_ref().unwrap().digest()
+    convergence.digest.clone().unwrap()
 }
 
 #[tokio::test]
@@ -121,6 +121,26 @@ async fn an_approval_lets_its_plan_run_once() {
         assert_eq!(stage.converge(&mut aac).await.end, End::Done);
         assert_eq!((stage.live("/name"), stage.count("C3").await), (json!("New"), runs));
     }
+}
+
+#[tokio::test]
+async fn an_approval_whose_plan_was_withdrawn_does_not_count_when_the_same_is_planned_once_more() {
+    let stage = Stage::new().await;
+    let mut aac = Aac::new(json!({"name": "New"}));
+    aac.approval_required = true;
+    let before = stage.live("/name");
+    let first = digest(&stage.converge(&mut aac).await);
+    aac.approved = Some(first.clone());
+    aac.declare(json!({"name": before}));
+    assert_eq!(stage.converge(&mut aac).await.end, End::Done);
+    // Months later, and the annotation is still there.
+    aac.declare(json!({"name": "New"}));
+    let second = digest(&stage.converge(&mut aac).await);
+    assert_ne!(first, second);
+    assert_eq!((stage.live("/name"), stage.count("C3").await), (before, 0));
+    aac.approved = Some(second);
+    assert_eq!(stage.converge(&mut aac).await.end, End::Done);
+    assert_eq!((stage.live("/name"), stage.count("C3").await), (json!("New"), 1));
 }
 
 #[tokio::test]

@@ -137,6 +137,7 @@ impl<K: Remote + DeserializeOwned> Held<K> {
             generation: self.generation,
             policy: self.object.policy(),
             requested: None,
+            approved: self.approved.as_deref(),
             previous: &self.status,
             watch: None,
             traffic: None,

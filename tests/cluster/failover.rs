@@ -205,3 +205,69 @@ fn a_status_that_was_held_up_on_its_way_never_replaces_that_of_the_next_leader()
     assert_eq!(count(&stage, "C3"), 2);
     stage.assert_invariants();
 }
+
+#[test]
+fn a_replica_is_alive_and_not_ready_while_the_api_server_hangs() {
+    let stage = Stage::replicated("hanging");
+    let link = Link::to(&stage.plane.url());
+    link.freeze(true);
+    let replica = stage.cold_replica("first", &link.kubeconfig(&stage), &SHORT);
+    stage.wait_until("it is alive", || replica.get("/healthz").starts_with("HTTP/1.1 200"));
+    assert!(replica.get("/readyz").starts_with("HTTP/1.1 503"));
+    link.freeze(false);
+    stage.wait_until("it is ready", || replica.get("/readyz").starts_with("HTTP/1.1 200"));
+}
+
+/// A history entry that this operator did not make, in front of those that are there.
+fn foreign_write(stage: &Stage, name: &str) {
+    let mut history = stage.get(name)["status"]["history"].as_array().cloned().unwrap_or_default();
+    let entry = json!({
+        "version": "7", "generation": 1, "digest": "feedfeedfeedfeed", "time": "2026-01-01T00:00:00Z", "why": "SpecChange"
+    });
+    history.insert(0, entry);
+    let patch = json!({"status": {"history": history}}).to_string();
+    stage.kubectl(&["patch", name, "--subresource=status", "--type=merge", "-p", &patch]);
+}
+
+#[test]
+fn a_status_that_another_process_wrote_is_never_replaced_by_one_that_did_not_know_it() {
+    let stage = Stage::new("foreign-status");
+    stage.world().put_config("c1", json!({"name": "old"}));
+    stage.apply_config("c1", json!({"config": {"name": "one"}}));
+    stage.wait_ready("c1", "True", "Succeeded");
+    // It is loaded and being read when another process writes its status.
+    let mark = stage.mark();
+    stage.fault(Fault::new(FaultKind::Delay { before_ms: 2_000, after_ms: 0 }).on(&["C1"]));
+    stage.world().edit_config("c1", |document| document["name"] = json!("drifted"));
+    stage.kubectl(&["annotate", "aac/c1", "assist-operator.dev/reconcile-requested-at=now"]);
+    stage.wait_until("it reads", || stage.world().in_flight() > 0);
+    foreign_write(&stage, "aac/c1");
+    assert_eq!(stage.names_since(mark), Vec::<String>::new(), "the read is not answered yet");
+    stage.wait_until("it is repaired", || stage.world().config("c1").unwrap()["name"] == "one");
+    stage.wait_until("the write is recorded", || stage.get("c1")["status"]["history"].as_array().unwrap().len() == 3);
+    let object = stage.get("c1");
+    let versions: Vec<&Value> = object["status"]["history"].as_array().unwrap().iter().map(|entry| &entry["version"]).collect();
+    assert_eq!(versions, [&json!("4"), &json!("7"), &json!("2")], "nothing is lost");
+    let calls = stage.names_since(mark);
+    assert_eq!(calls.iter().filter(|call| *call == "C3").count(), 1);
+    let first = calls.iter().position(|call| call == "C3").unwrap();
+    assert!(calls[..first].iter().filter(|call| *call == "C1").count() >= 2, "it was planned anew before the write: {calls:?}");
+    assert!(stage.log_text().contains("another process wrote the status"), "{}", stage.log_text());
+    stage.assert_invariants();
+}
+
+#[test]
+fn a_label_that_is_set_meanwhile_holds_up_nothing() {
+    let stage = Stage::new("label-meanwhile");
+    stage.world().put_config("c1", json!({"name": "old"}));
+    stage.fault(Fault::new(FaultKind::Delay { before_ms: 2_000, after_ms: 0 }).on(&["C1"]));
+    stage.apply_config("c1", json!({"config": {"name": "one"}}));
+    stage.wait_until("it reads", || stage.world().in_flight() > 0);
+    stage.kubectl(&["label", "aac/c1", "team=a"]);
+    assert_eq!(stage.names_since(0).iter().filter(|call| call.starts_with('C')).count(), 0, "the read is not answered yet");
+    stage.wait_ready("c1", "True", "Succeeded");
+    let calls: Vec<String> = stage.names_since(0).into_iter().filter(|call| call.starts_with('C')).collect();
+    assert_eq!(calls, ["C1", "C3"], "it is not planned twice");
+    assert!(!stage.log_text().contains("another process wrote the status"), "{}", stage.log_text());
+    stage.assert_invariants();
+}

@@ -106,27 +106,37 @@ impl Stage {
 
     /// Starts one of several operators, and waits until its caches are warm.
     pub fn replica(&self, name: &str, kubeconfig: &Path, extra: &[&str]) -> Replica {
+        let replica = self.cold_replica(name, kubeconfig, extra);
+        self.wait_until("the replica is ready", || replica.get("/readyz").starts_with("HTTP/1.1 200"));
+        replica
+    }
+
+    /// Starts one of several operators.
+    pub fn cold_replica(&self, name: &str, kubeconfig: &Path, extra: &[&str]) -> Replica {
         let [port] = free_ports::<1>();
         let listen = format!("--listen=127.0.0.1:{port}");
         let args = ["run", "--namespace", &self.namespace, "--allow-custom-endpoints", &listen];
         let elect = ["--leader-elect", "--lease-namespace", &self.namespace];
         let all: Vec<String> = args.iter().chain(&elect).chain(extra).map(|arg| (*arg).to_owned()).collect();
-        self.replica_with(name, kubeconfig, port, &all)
+        self.cold_replica_with(name, kubeconfig, port, &all)
     }
 
-    /// The same with these arguments, among which `--listen=127.0.0.1:PORT` must be.
+    /// The same with these arguments, among which `--listen=127.0.0.1:PORT` must be, and waits until it is ready.
     pub fn replica_with(&self, name: &str, kubeconfig: &Path, port: u16, args: &[String]) -> Replica {
-        let log = self.plane.scratch().join(format!("{}-{name}.log", self.namespace));
-        let mut all = vec![format!("KUBECONFIG={}", kubeconfig.display()), BINARY.to_owned()];
-        all.extend_from_slice(args);
-        let (server, listen) =
-            (Server::spawn(Path::new("/usr/bin/env"), &all, log.clone()), format!("--listen=127.0.0.1:{port}"));
-        let mut replica = Replica { server, port, listen, log };
+        let mut replica = self.cold_replica_with(name, kubeconfig, port, args);
         self.wait_until("the replica is ready", || {
             assert!(replica.is_alive(), "the replica ended: {}", replica.log_text());
             replica.get("/readyz").starts_with("HTTP/1.1 200")
         });
         replica
+    }
+
+    fn cold_replica_with(&self, name: &str, kubeconfig: &Path, port: u16, args: &[String]) -> Replica {
+        let log = self.plane.scratch().join(format!("{}-{name}.log", self.namespace));
+        let mut all = vec![format!("KUBECONFIG={}", kubeconfig.display()), BINARY.to_owned()];
+        all.extend_from_slice(args);
+        let server = Server::spawn(Path::new("/usr/bin/env"), &all, log.clone());
+        Replica { server, port, listen: format!("--listen=127.0.0.1:{port}"), log }
     }
 
     /// Port of the operator's metrics and probes.

@@ -202,6 +202,7 @@ impl<K: Reconcilable + Serialize> Stored<K> {
             generation: self.generation(),
             policy: self.object.policy(),
             requested: None,
+            approved: None,
             previous,
             watch: None,
             traffic: None,

@@ -141,7 +141,7 @@ impl<K: Reconcilable + Serialize> Of<K> {
             let text = if reported > 0 { format!("{reported} differences are only reported") } else { String::new() };
             return Ok(Ended::Unchanged(text));
         }
-        let digest = approval_digest(&plan, &prepared.status.history);
+        let digest = approval_digest(&plan, &prepared.link.connection.key, &prepared.status);
         applied.plan = Some((plan, digest.clone()));
         if orders.approved.contains(&digest) {
             prepared.approved = Some(digest.clone());
@@ -224,7 +224,7 @@ impl<K: Reconcilable + Serialize> Of<K> {
             writes += convergence.written.iter().map(|entry| entry.writes.unwrap_or(1).max(1) as usize).sum::<usize>();
             if let Some(plan) = convergence.plan.as_ref().filter(|plan| !plan.is_empty()) {
                 // After a lost guard it is another one.
-                applied.plan = Some((plan.clone(), approval_digest(plan, &status.history)));
+                applied.plan = Some((plan.clone(), approval_digest(plan, &prepared.link.connection.key, &status)));
             }
             let out = outcome(&Verdict::Converged(&convergence), &self.facts(prepared, &status));
             prepared.ledger.status().clone_from(&out.status);
@@ -244,6 +244,7 @@ impl<K: Reconcilable + Serialize> Of<K> {
             generation: prepared.subject.generation,
             policy: self.object.policy(),
             requested: None,
+            approved: None,
             previous: status,
             watch: None,
             traffic: None,

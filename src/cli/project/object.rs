@@ -228,7 +228,7 @@ impl<K: Reconcilable + Serialize> Of<K> {
         let mut session = Self::session(&prepared.link, Lane::Change).await;
         let request = self.request(&prepared, &prepared.status);
         let (mut plan, gate) = preview(&mut session, &around.states, &prepared.ledger, &request).await?;
-        let digest = approval_digest(&plan, &prepared.status.history);
+        let digest = approval_digest(&plan, &prepared.link.connection.key, &prepared.status);
         // Many of them wait to be printed, and nobody sends them.
         plan.steps.iter_mut().for_each(|step| step.body = Value::Null);
         let held = match gate {

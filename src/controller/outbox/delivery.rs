@@ -24,6 +24,9 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// Longest wait after a failure.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
+/// A lease that is not held may be held again a moment later.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Delivers the records of one org until its queue is stopped.
 pub struct Worker {
     /// Client for the API server.
@@ -63,16 +66,18 @@ impl Worker {
         let (mut save, mut delete, mut deliver) = (BackOff::default(), BackOff::default(), BackOff::default());
         loop {
             let (was, now) = (self.state([&save, &delete, &deliver]), Instant::now());
-            let stopping = self.queue.stop.is_cancelled() || !self.leadership.is_held();
-            let may =
-                Allowed { save: save.is_over(now), delete: delete.is_over(now), deliver: deliver.is_over(now) && !stopping };
+            let (stopping, held) = (self.queue.stop.is_cancelled(), self.leadership.is_held());
+            let deliverable = deliver.is_over(now) && !stopping && held;
+            let may = Allowed { save: save.is_over(now), delete: delete.is_over(now), deliver: deliverable };
             match self.queue.task(may) {
                 Task::Wait if stopping => return,
                 Task::Wait => {
+                    let look = (!held).then(|| now + LOOK_AGAIN);
                     let next = [&save, &delete, &deliver].into_iter().filter_map(|b| b.until).filter(|at| *at > now).min();
                     tokio::select! {
                         () = self.queue.wake.notified() => {}
                         () = until(next) => {}
+                        () = until(look) => {}
                         () = self.queue.stop.cancelled() => {}
                     }
                 }
@@ -170,5 +175,32 @@ async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_outlives_a_moment_without_the_lease() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::try_from(kube::Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
+        let (stop, (trigger, _triggered)) = (CancellationToken::new(), mpsc::unbounded_channel());
+        let worker = Worker {
+            client,
+            org: ("a".to_owned(), "o".to_owned()),
+            queue: Arc::new(Queue::new(stop.clone())),
+            metrics: Arc::new(Metrics::new()),
+            trigger,
+            leadership: Leadership::contested(),
+        };
+        let running = tokio::spawn(worker.run());
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(!running.is_finished());
+        stop.cancel();
+        running.await.unwrap();
     }
 }
