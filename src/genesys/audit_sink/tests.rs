@@ -33,7 +33,7 @@ async fn server(answer: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
 }
 
 fn sink(url: &str, key: Option<&str>, private: bool) -> Result<Sink, Error> {
-    Sink::with_timeout(Url::parse(url).unwrap(), key.map(SecretString::from), private, Duration::from_millis(300))
+    Sink::with_timeout(Url::parse(url).unwrap(), key.map(SecretString::from), private, Duration::from_secs(2))
 }
 
 async fn deliver(answer: &'static str) -> Result<(), Undelivered> {
