@@ -116,6 +116,9 @@ fn stays_synced(name: &str, options: &[&str]) {
         (metadata["generation"].clone(), metadata["annotations"].clone(), metadata["labels"].clone(), object["spec"].clone())
     };
     let before = ["retail-assist", "pt/loyalty-save", "gorg/contact-center"].map(facts);
+    // Argo CD says so a moment after it says Synced.
+    team.stage
+        .wait_until("the sync has ended", || team.argo.get(team.app())["status"]["operationState"]["finishedAt"].is_string());
     let synced = team.argo.get(team.app())["status"]["operationState"]["finishedAt"].clone();
     let watch = team.argo.watch(team.app());
     team.stage.wait_until("the watch has begun", || !watch.seen().is_empty());
