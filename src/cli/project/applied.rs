@@ -15,7 +15,6 @@ use crate::api::{ManagedStatus, Policy};
 use crate::clock;
 use crate::controller::outcome::{Facts, Next, Verdict, outcome};
 use crate::controller::reconcile::Reconcilable;
-use crate::engine::gate::approval_digest;
 use crate::engine::{Plan, display};
 use crate::genesys::Lane;
 use crate::remote::audit::{Attempt, AuditStatus};
@@ -141,7 +140,7 @@ impl<K: Reconcilable + Serialize> Of<K> {
             let text = if reported > 0 { format!("{reported} differences are only reported") } else { String::new() };
             return Ok(Ended::Unchanged(text));
         }
-        let digest = approval_digest(&plan, &prepared.link.connection.key, &prepared.status);
+        let digest = prepared.digest(&plan, &prepared.status);
         applied.plan = Some((plan, digest.clone()));
         if orders.approved.contains(&digest) {
             prepared.approved = Some(digest.clone());
@@ -224,7 +223,7 @@ impl<K: Reconcilable + Serialize> Of<K> {
             writes += convergence.written.iter().map(|entry| entry.writes.unwrap_or(1).max(1) as usize).sum::<usize>();
             if let Some(plan) = convergence.plan.as_ref().filter(|plan| !plan.is_empty()) {
                 // After a lost guard it is another one.
-                applied.plan = Some((plan.clone(), approval_digest(plan, &prepared.link.connection.key, &status)));
+                applied.plan = Some((plan.clone(), prepared.digest(plan, &status)));
             }
             let out = outcome(&Verdict::Converged(&convergence), &self.facts(prepared, &status));
             prepared.ledger.status().clone_from(&out.status);

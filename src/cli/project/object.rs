@@ -28,7 +28,7 @@ use crate::controller::ledger::unchanged;
 use crate::controller::orgs::{OrgName, Orgs};
 use crate::controller::reconcile::Reconcilable;
 use crate::engine::gate::{Gate, approval_digest};
-use crate::engine::{finding, json};
+use crate::engine::{Plan, finding, json};
 use crate::genesys::{Lane, Session};
 use crate::remote::audit::Subject;
 use crate::remote::converge::{Request, preview};
@@ -97,6 +97,13 @@ pub(super) struct Prepared<K: Reconcilable> {
     /// The digest in the object's annotation.
     pub approved: Option<String>,
     pub ledger: MemoryLedger,
+}
+
+impl<K: Reconcilable> Prepared<K> {
+    /// What a plan is known by: where a person approves it, what is approved; else as in events and `status.history`.
+    pub(super) fn digest(&self, plan: &Plan, status: &ManagedStatus) -> String {
+        if self.approval { approval_digest(plan, &self.link.connection.key, status) } else { plan.digest() }
+    }
 }
 
 impl<K: Reconcilable + Serialize> Of<K> {
@@ -228,7 +235,7 @@ impl<K: Reconcilable + Serialize> Of<K> {
         let mut session = Self::session(&prepared.link, Lane::Change).await;
         let request = self.request(&prepared, &prepared.status);
         let (mut plan, gate) = preview(&mut session, &around.states, &prepared.ledger, &request).await?;
-        let digest = approval_digest(&plan, &prepared.link.connection.key, &prepared.status);
+        let digest = prepared.digest(&plan, &prepared.status);
         // Many of them wait to be printed, and nobody sends them.
         plan.steps.iter_mut().for_each(|step| step.body = Value::Null);
         let held = match gate {
